@@ -1,0 +1,68 @@
+"""What every source must do. The docstrings are obligations; `tests/contract/connector.py` checks them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from state.checks import Check
+from state.contract import Contract
+from state.model import SnapshotKind, Window
+
+
+class Snapshot(Protocol):
+    """One consistent view of a range of the source, open as long as its context."""
+
+    @property
+    def count(self) -> int | None:
+        """Rows of the range inside this very snapshot, by the source's own count; None if it offers none."""
+
+    @property
+    def kind(self) -> SnapshotKind: ...
+
+    @property
+    def read_at(self) -> datetime:
+        """The source's clock at the instant this snapshot shows (or just before it)."""
+
+    @property
+    def touched(self) -> Mapping[str, int]:
+        """Values changed by a declared policy so far, by column."""
+
+    def batches(self) -> AsyncIterator[pa.RecordBatch]:
+        """The rows, once each, under exactly the contract's schema, in batches of bounded bytes.
+
+        Complete or an error: a stream that ends early raises. Cancellation at any await leaves the
+        snapshot closable. Decoding never blocks the event loop.
+        """
+
+
+class Connector(Protocol):
+    """A source of rows with a time cursor. Classifies errors; never retries, sleeps or schedules."""
+
+    async def check(self) -> Sequence[Check]:
+        """Look at the source as `doctor` does; a failed check is a value, not an error. Writes nothing."""
+
+    async def contract(self) -> Contract:
+        """Columns with exact Arrow types from the source's declaration. Raises `ConfigurationError` if a
+        configured column, cursor or key does not exist, `ContractError` on a conflict the policy refuses."""
+
+    async def plan(self, span: Window, rows_per_part: int) -> Sequence[Window]:
+        """Cut `span` into ranges that tile it, each of about `rows_per_part` rows at most by the source's
+        own counts; an instant is never divided. An empty span gives one range."""
+
+    def open(self, span: Window) -> AbstractAsyncContextManager[Snapshot]:
+        """A snapshot of the rows with `span.start <= cursor < span.end`. Everything it holds in the source
+        is given back on success, failure and cancellation, or at `aclose`."""
+
+    async def count(self, span: Window) -> int | None:
+        """The source's live count of the range now; None if it offers none."""
+
+    async def now(self) -> datetime:
+        """The source's own clock, UTC."""
+
+    async def aclose(self) -> None:
+        """Give everything back; harmless when repeated."""

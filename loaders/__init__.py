@@ -1,0 +1,1 @@
+"""Writes: Parquet chunks, the stage, and the target, all behind `loaders.base.Loader`."""

@@ -1,0 +1,132 @@
+"""What every target must do. The docstrings are obligations; `tests/contract/loader.py` checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from state.checks import Check
+from state.contract import Contract
+from state.model import Attempt, Chunk, Manifest, Receipt
+
+
+class Mode(StrEnum):
+    """How a run's rows enter the target."""
+
+    MERGE = "merge"  # one row per key, the newest wins
+    APPEND = "append"  # the window's rows replace what an earlier run of it wrote
+
+
+class ConflictPolicy(StrEnum):
+    """What to do where a column's type changed."""
+
+    FAIL = "fail"
+    TEXT = "text"
+    JSON = "json"
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """A chunk as the stage holds it, looked up there and not repeated from the manifest."""
+
+    name: str
+    bytes: int
+    rows: int
+
+
+class Copied(msgspec.Struct, frozen=True):
+    """Result of a COPY: the attempt's stage table and the rows loaded from each file."""
+
+    table: str
+    files: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        return sum(self.files.values())
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Counts looked up now, each by its own query; None where the thing no longer exists.
+
+    `target_rows`, merge mode: target rows that answer for the stage table's keys at that order or a newer
+    one. Append mode: target rows of this run in the window.
+    """
+
+    staged_files: int | None
+    staged_rows: int | None
+    stage_rows: int | None
+    target_rows: int | None
+    target_identity: str | None
+
+
+class Loads(msgspec.Struct, frozen=True):
+    """What the target itself remembers of a pipeline: receipts, the highest token, and run names in use."""
+
+    receipts: tuple[Receipt, ...]
+    highest_token: int
+
+
+class Loader(Protocol):
+    """A target table with its stage. Classifies errors; never retries, sleeps or schedules.
+
+    Rules of fence and receipt: docs/guarantees.md. DDL happens in `prepare` and before a COPY, never
+    inside a transaction. Every statement of `merge` runs in one session.
+    """
+
+    async def check(self) -> Sequence[Check]:
+        """Look at stage and target as `doctor` does; nothing is left behind."""
+
+    async def prepare(self, contract: Contract) -> str:
+        """Create or extend stage, target, fence and load table; return the target's identity.
+
+        New source columns are added; a changed type follows the policy (`ContractError` on fail). The
+        identity changes when the table is dropped and made again. Repeating it changes nothing.
+        Raises `ConfigurationError` for a key, version or cursor column that the contract lacks.
+        """
+
+    async def raise_fence(self, attempt: Attempt) -> None:
+        """Record the claim of `attempt` in the target. Waits out, or fails against, a merge under way;
+        afterwards no older attempt of an overlapping run of this pipeline can merge. Raises `LeaseLost`
+        if a higher token already claimed an overlapping span."""
+
+    async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
+        """Bring a chunk file to the stage under its name; repeatable. Size and bytes are verified there."""
+
+    async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
+        """Load exactly the manifest's files into a fresh stage table of this attempt.
+
+        A file that is missing, or whose rows differ from the manifest, raises `RestartAttempt` naming it.
+        """
+
+    async def merge(
+        self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
+    ) -> Receipt:
+        """One transaction: fence, receipt check, counts, data, receipt.
+
+        Raises `LeaseLost` if a higher token claimed an overlapping span; returns the stored receipt if it
+        names the same manifest and target; `ReceiptMismatch` if it names others or the target is not
+        `identity` any more; `ContractError` on a NULL key. `UnknownOutcome` if the answer to COMMIT was lost.
+        """
+
+    async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
+        """Look everything up again, in a session opened for it."""
+
+    async def loads(self, pipeline: str) -> Loads:
+        """Receipts and the highest token of a pipeline in this target; empty if there is no load table."""
+
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
+        """Archive the run's staged files if asked, then remove them and all stage tables of the run.
+
+        Returns the number of files removed. Repeatable; files that are already gone are no error.
+        """
+
+    async def sweep(self, keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime) -> int:
+        """Remove this target's stage files and tables that no manifest of `keep` and no name of
+        `keep_tables` holds and that are older than `older_than`; returns how many."""
+
+    async def aclose(self) -> None:
+        """Release every resource; harmless when repeated."""

@@ -1,0 +1,1 @@
+"""Decides: when, how often, in what order, how to stop; and talks to the operator."""

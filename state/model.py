@@ -1,0 +1,331 @@
+"""The nouns of Sluiceway, as frozen values. No I/O and no clock in here.
+
+Instants are timezone-aware UTC `datetime`s, exact to the microsecond. Values that go into the drive
+table or a receipt are `msgspec.Struct`s, so that their JSON form is this declaration and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """A half-open span of source time `[start, end)` in UTC. Raises ValueError if it is empty or naive."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value.tzinfo is None or value.utcoffset() != timedelta(0):
+                raise ValueError(f"window {name} must be in UTC, got {value.isoformat()}")
+        if self.start >= self.end:
+            raise ValueError(f"window end {self.end.isoformat()} must be after start {self.start.isoformat()}")
+
+    def __str__(self) -> str:
+        return f"[{show_instant(self.start)}, {show_instant(self.end)})"
+
+    @property
+    def width(self) -> timedelta:
+        """Length of the span."""
+        return self.end - self.start
+
+    def overlaps(self, other: Window) -> bool:
+        """True if the two spans share an instant; spans that only touch do not."""
+        return self.start < other.end and other.start < self.end
+
+    def covers(self, other: Window) -> bool:
+        """True if `other` lies inside this span."""
+        return self.start <= other.start and other.end <= self.end
+
+
+def show_instant(at: datetime) -> str:
+    """The shortest exact ISO form of a UTC instant: `2013-01-01T00:00Z`, seconds and fractions if not zero."""
+    timespec = "microseconds" if at.microsecond else "seconds" if at.second else "minutes"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
+
+
+class Phase(StrEnum):
+    """The seven steps of a run, in order."""
+
+    STALE_PIPELINE_HANDLING = "stale_pipeline_handling"  # settle what dead attempts left behind
+    PRE_VALIDATION = "pre_validation"  # source, stage and target are as declared; the read range is cut
+    SOURCE_TO_STAGE_TRANSFER = "source_to_stage_transfer"  # read, write chunks, stage, copy
+    STAGE_TO_TARGET_TRANSFER = "stage_to_target_transfer"  # gate, then merge with fence and receipt
+    AUDIT = "audit"  # re-read the counts independently
+    STAGE_CLEANING = "stage_cleaning"  # archive and remove what was staged; only after a green audit
+    TARGET_CLEANING = "target_cleaning"  # retention, off by default
+
+
+class RunStatus(StrEnum):
+    """`pipeline_status` in the drive table."""
+
+    PENDING = "PENDING"  # waits for a worker; progress of earlier attempts is kept
+    RUNNING = "RUNNING"  # a worker holds its lease
+    COMPLETED = "COMPLETED"  # every phase is done
+    SKIPPED = "SKIPPED"  # a user function said so; shown as a gap
+    FAILED = "FAILED"  # `next_attempt_at`: goes on by itself; `quarantined_at`: an operator decides
+
+
+class PhaseStatus(StrEnum):
+    """`status` inside a phase's column of the drive table."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    SKIPPED = "SKIPPED"  # a user function asked to skip
+    DISABLED = "DISABLED"  # switched off in the config
+    FAILED = "FAILED"
+
+
+class ValidationStatus(StrEnum):
+    """`validation_status` of an audit."""
+
+    PASSED = "PASSED"  # every link equal
+    DRIFT = "DRIFT"  # every link equal; the live source has moved since, within tolerance
+    UNPROVEN = "UNPROVEN"  # a link is asserted by a user function, or the source offers no count
+    FAILED = "FAILED"  # a link does not hold
+
+
+class SnapshotKind(StrEnum):
+    """What a part was read inside."""
+
+    PIT = "pit"
+    TRANSACTION = "transaction"
+    IMMUTABLE_FILE = "immutable_file"
+    NONE = "none"
+
+
+class RunKind(StrEnum):
+    """Why a run exists."""
+
+    SCHEDULED = "scheduled"  # one window of the tiling
+    BACKFILL = "backfill"  # asked for by an operator
+    REPAIR = "repair"  # a sub-range of closed windows read again
+
+
+class RunId(msgspec.Struct, frozen=True, order=True):
+    """Identity of a run: (drive id, pipeline, window, run number)."""
+
+    drive_id: str
+    pipeline: str
+    window: Window
+    number: int
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits that name this run in stage tables and files."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """One Parquet file: `rows` and `bytes` as written, `sha256` of the bytes, cursor range if known."""
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+    min_cursor: datetime | None = None
+    max_cursor: datetime | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A sub-range of the read range, and what reading it gave; `chunks` is None until it is read.
+
+    `source_count` is the count inside the same snapshot, None where the source offers none.
+    `touched` counts values that a declared policy changed, by column.
+    """
+
+    range: Window
+    chunks: tuple[Chunk, ...] | None = None
+    source_count: int | None = None
+    kind: SnapshotKind = SnapshotKind.NONE
+    read_at: datetime | None = None
+    touched: Mapping[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def is_read(self) -> bool:
+        return self.chunks is not None
+
+    @property
+    def rows(self) -> int:
+        """Rows written for this part."""
+        return sum(chunk.rows for chunk in self.chunks or ())
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The parts of a run and their chunks. `schema_digest` names the contract they were written under."""
+
+    parts: tuple[Part, ...] = ()
+    schema_digest: str = ""
+
+    @property
+    def chunks(self) -> tuple[Chunk, ...]:
+        return tuple(chunk for part in self.parts for chunk in part.chunks or ())
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.parts) and all(part.is_read for part in self.parts)
+
+    @property
+    def source_count(self) -> int | None:
+        """Sum of the snapshot counts; None as soon as one part has none."""
+        counts = [part.source_count for part in self.parts]
+        return None if None in counts else sum(count for count in counts if count is not None)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over parts and chunks in order: what exactly is merged."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+
+
+class MergeCounts(msgspec.Struct, frozen=True):
+    """What a merge did, each figure from a query of its own.
+
+    Merge mode: `stage_rows - duplicates = distinct_keys = inserted + updated + older + unchanged`.
+    Append mode: `inserted = stage_rows`; `deleted` rows of the window were replaced.
+    """
+
+    stage_rows: int
+    distinct_keys: int
+    inserted: int
+    updated: int = 0
+    older: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+
+    @property
+    def duplicates(self) -> int:
+        return self.stage_rows - self.distinct_keys
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The row written in the target's own transaction: the one proof that a run was merged."""
+
+    run: RunId
+    token: int
+    manifest_digest: str
+    target_identity: str
+    counts: MergeCounts
+    merged_at: datetime
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why an attempt ended. `kind` is the error class, `code` its bounded code."""
+
+    phase: Phase
+    kind: str
+    code: str
+    message: str
+    hint: str
+    at: datetime
+
+
+class PhaseRecord(msgspec.Struct, frozen=True):
+    """A phase's column in the drive table: status, times, and the phase's own figures beside them."""
+
+    status: PhaseStatus
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    figures: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One row of the drive table. Changed only by `msgspec.structs.replace`.
+
+    `read_start` is `window.start - lookback`. `token` is the last attempt's. `attempts` counts claims,
+    `strikes` the failures of one class in a row. `name` is the operator's `pipeline_id`.
+    """
+
+    id: RunId
+    name: str
+    kind: RunKind
+    read_start: datetime
+    created_at: datetime
+    status: RunStatus = RunStatus.PENDING
+    phases: Mapping[Phase, PhaseRecord] = msgspec.field(default_factory=dict)
+    manifest: Manifest = Manifest()
+    receipt: Receipt | None = None
+    failure: Failure | None = None
+    token: int = 0
+    attempts: int = 0
+    strikes: int = 0
+    owner: str = ""
+    lease_expires_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    quarantined_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def window(self) -> Window:
+        return self.id.window
+
+    @property
+    def read_range(self) -> Window:
+        """`[start - lookback, end)`: what this run reads."""
+        return Window(self.read_start, self.window.end)
+
+    @property
+    def unfinished(self) -> bool:
+        return self.status not in (RunStatus.COMPLETED, RunStatus.SKIPPED)
+
+    def done(self, phase: Phase) -> bool:
+        """True if `phase` needs no further work."""
+        record = self.phases.get(phase)
+        return record is not None and record.status in (
+            PhaseStatus.COMPLETED,
+            PhaseStatus.SKIPPED,
+            PhaseStatus.DISABLED,
+        )
+
+    @property
+    def phase_failed(self) -> Phase | None:
+        return self.failure.phase if self.failure and self.status is RunStatus.FAILED else None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The right to write for a run until `expires_at` of the drive's clock; `token` fences older attempts."""
+
+    run: Run
+    token: int
+    owner: str
+    expires_at: datetime
+
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt(self.run.id, self.run.name, self.token)
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try at a run as a loader sees it: identity, operator's name, and the fencing token."""
+
+    run: RunId
+    name: str
+    token: int
+
+
+def run_name(pipeline: str, window: Window, number: int, *, scheduled: bool) -> str:
+    """The operator's `pipeline_id`: `flights_20251115_10h_run1`; with the end too if not a scheduled span.
+
+    Minutes, seconds and microseconds are named only where they are not zero.
+    """
+    span = _stamp(window.start) if scheduled else f"{_stamp(window.start)}_to_{_stamp(window.end)}"
+    return f"{pipeline}_{span}_run{number}"
+
+
+def _stamp(at: datetime) -> str:
+    text = at.strftime("%Y%m%d_%Hh")
+    if at.minute or at.second or at.microsecond:
+        text += f"{at.minute:02d}m"
+    if at.second or at.microsecond:
+        text += f"{at.second:02d}s"
+    return text + (f"{at.microsecond:06d}us" if at.microsecond else "")

@@ -1,0 +1,52 @@
+"""Building blocks of the configuration that connectors, loaders and the service share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from state.errors import ConfigurationError
+
+
+class Group(BaseModel):
+    """A frozen section of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class Secret(Group):
+    """A reference to a secret, never the secret: `{env: NAME}` or `{file: PATH}`."""
+
+    env: str | None = Field(default=None, min_length=1)
+    """Name of an environment variable."""
+    file: Path | None = None
+    """Path of a file; surrounding white space in it is ignored."""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Secret:
+        if (self.env is None) == (self.file is None):
+            raise ValueError(
+                "give exactly one of {env: NAME} and {file: PATH}; a secret is never written here itself"
+            )
+        return self
+
+    def read(self) -> str:
+        """The secret, read anew each time so that a rotated file is seen. Raises `ConfigurationError`."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            where = f"environment variable {self.env}"
+        else:
+            where = f"file {self.file}"
+            try:
+                value = Path(str(self.file)).read_text().strip()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot read the secret in {where}: {error.strerror}", code="secret"
+                ) from None
+        if not value:
+            raise ConfigurationError(
+                f"the secret in {where} is empty or not set", hint=f"Set {where}.", code="secret"
+            )
+        return value
