@@ -66,9 +66,16 @@ class DriveTable(Protocol):
         """
 
     async def claim(
-        self, pipeline: str, owner: str, lease: timedelta, *, run: RunId | None = None, ordered: bool = False
+        self,
+        pipeline: str,
+        owner: str,
+        lease: timedelta,
+        *,
+        run: RunId | None = None,
+        within: Window | None = None,
+        ordered: bool = False,
     ) -> Claim | None:
-        """Take the oldest run that is due, or `run` itself; None if there is none.
+        """Take the oldest run that is due (inside `within` if given), or `run` itself; None if there is none.
 
         Due: PENDING; FAILED with `next_attempt_at` reached and no quarantine; RUNNING with an expired
         lease. The pipeline's token is raised in the same transaction. The claimed run is RUNNING, holds

@@ -137,13 +137,15 @@ class Chunk(msgspec.Struct, frozen=True):
 class Part(msgspec.Struct, frozen=True):
     """A sub-range of the read range, and what reading it gave; `chunks` is None until it is read.
 
-    `source_count` is the count inside the same snapshot, None where the source offers none.
+    `source_count` is the count inside the same snapshot, None where the source offers none; `rows_read`
+    counts rows as they came, before they were written.
     `touched` counts values that a declared policy changed, by column.
     """
 
     range: Window
     chunks: tuple[Chunk, ...] | None = None
     source_count: int | None = None
+    rows_read: int = 0
     kind: SnapshotKind = SnapshotKind.NONE
     read_at: datetime | None = None
     touched: Mapping[str, int] = msgspec.field(default_factory=dict)

@@ -1,0 +1,122 @@
+"""Keeping claims alive: one task renews all leases of the process in one statement.
+
+The worker's own deadline is on the monotonic clock and counted from before the renewal was sent, so a
+paused or slow worker believes itself dead before anybody else may take its run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+from state.drive import DriveTable
+from state.errors import LeaseLost, TransientError
+from state.model import Claim, Run
+
+RENEWALS_PER_LEASE = 3
+
+
+class Lease:
+    """A claim in this process's hands. Checkpoints are serialized and pass only while the lease lives."""
+
+    def __init__(self, drive: DriveTable, claim: Claim, deadline: float, clock: Callable[[], float]) -> None:
+        self._drive = drive
+        self._claim = claim
+        self._clock = clock
+        self._writing = asyncio.Lock()
+        self.deadline = deadline
+        self.lost = False
+
+    @property
+    def claim(self) -> Claim:
+        return self._claim
+
+    @property
+    def run(self) -> Run:
+        return self._claim.run
+
+    def require(self) -> None:
+        """Raise `LeaseLost` unless this process may still write for the run."""
+        if self.lost or self._clock() >= self.deadline:
+            raise LeaseLost(f"the lease of {self.run.name} is lost; another worker may own it now")
+
+    async def checkpoint(self, change: Callable[[Run], Run]) -> Run:
+        """Store `change(run)`; complete even if the caller is cancelled meanwhile. Raises `LeaseLost`."""
+        return await finish(self._checkpoint(change))
+
+    async def _checkpoint(self, change: Callable[[Run], Run]) -> Run:
+        async with self._writing:
+            self.require()
+            self._claim = await self._drive.checkpoint(self._claim, change(self.run))
+            return self.run
+
+    @asynccontextmanager
+    async def closing(self) -> AsyncIterator[Claim]:
+        """Hold the pen for a last write (fail, release) so that no checkpoint runs beside it."""
+        async with self._writing:
+            yield self._claim
+
+
+async def finish(work: Coroutine[Any, Any, Run]) -> Run:
+    """Await a durable write to its end even if the caller is cancelled; then the cancellation goes on."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(LeaseLost):
+            await task
+        raise
+
+
+class LeaseKeeper:
+    """Renews every lease of the process; cancels the holder of one that is lost."""
+
+    def __init__(self, drive: DriveTable, lease: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
+        self._drive = drive
+        self._lease = lease
+        self._clock = clock
+        self._held: dict[Lease, asyncio.Task[object]] = {}
+
+    @asynccontextmanager
+    async def hold(self, claim: Claim, asked_at: float) -> AsyncIterator[Lease]:
+        """A `Lease`, renewed while the context is open; `asked_at`: monotonic, before the claim was sent."""
+        lease = Lease(self._drive, claim, asked_at + self._lease.total_seconds(), self._clock)
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a lease is held by a task")
+        self._held[lease] = task
+        try:
+            yield lease
+        finally:
+            del self._held[lease]
+
+    async def keep(self) -> None:
+        """Renew for ever; run it as a task of its own."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """One round: all leases in one statement; whoever is lost or overdue is cancelled."""
+        held = list(self._held)
+        if not held:
+            return
+        sent = self._clock()
+        try:
+            kept = {claim.run.id for claim in await self._drive.renew([x.claim for x in held], self._lease)}
+        except TransientError:
+            kept = None
+        for lease in held:
+            if kept is not None and lease.run.id in kept:
+                lease.deadline = sent + self._lease.total_seconds()
+            elif kept is not None or self._clock() >= lease.deadline:
+                self._drop(lease)
+
+    def _drop(self, lease: Lease) -> None:
+        if lease in self._held and not lease.lost:
+            lease.lost = True
+            self._held[lease].cancel()

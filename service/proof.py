@@ -1,0 +1,120 @@
+"""The proof of a run: a chain of counts from the source to the target, each link looked up on its own.
+
+    source count → rows read → footers → staged files → rows copied → stage rows
+                 → distinct keys → inserted + updated + older + unchanged → target rows
+
+Equal links prove that nothing was lost and nothing came twice. A link that nobody can count says so; a
+link that a user's function vouches for is `asserted`. Neither is ever filled in from its neighbour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from loaders.base import Counts
+from state.errors import AuditMismatch
+from state.model import Manifest, MergeCounts, ValidationStatus
+
+ASSERTED = "asserted"
+NOT_OFFERED = "source offers no count"
+
+
+class Link(msgspec.Struct, frozen=True):
+    """One count of the chain and the earlier count that it must equal (None: it stands on its own).
+
+    `how` tells who counted: a snapshot kind, `footers`, `query`, `asserted`.
+    """
+
+    name: str
+    count: int | None
+    expected: int | None
+    how: str
+
+    @property
+    def holds(self) -> bool:
+        return self.count is None or self.expected is None or self.count == self.expected
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """Links in order and the verdict; `broken` is the first link that does not hold."""
+
+    links: tuple[Link, ...]
+    status: ValidationStatus
+    broken: Link | None = None
+
+    def require(self) -> None:
+        """Raise `AuditMismatch` naming the broken link."""
+        if self.broken is not None:
+            raise AuditMismatch(
+                self.broken.name, self.broken.expected, self.broken.count, hint=HINTS[self.broken.name]
+            )
+
+
+HINTS = {
+    "rows_read": "The source gave another number of rows than it counted. Retry reads them again.",
+    "footer_rows": "A chunk holds another number of rows than were read. Retry reads them again.",
+    "staged_rows": "A staged file is missing or was changed. Retry reads the window again.",
+    "copied_rows": "COPY loaded another number of rows than the files hold. Retry reads the window again.",
+    "stage_rows": "Rows of the stage table were removed or added. Retry reads the window again.",
+    "merged_rows": "The merge saw another number of stage rows than are there. Retry reads the window again.",
+    "outcomes": "The merge counted keys twice or not at all. Please report this as a defect.",
+    "target_rows": "Rows that this run merged are gone from the target. Retry reads the window again.",
+}
+
+
+def transfer_links(manifest: Manifest, counts: Counts, copied: int | None, *, asserted: int | None) -> list[Link]:
+    """The chain up to the stage table. `copied`: rows that COPY reported. `asserted`: a user's stage count."""
+    if asserted is not None:
+        return [
+            Link("source_count", None, None, ASSERTED),
+            Link("rows_read", asserted, None, ASSERTED),
+            Link("stage_rows", counts.stage_rows, asserted, "query"),
+        ]
+    kinds = "+".join(sorted({part.kind.value for part in manifest.parts}))
+    source, read = manifest.source_count, sum(part.rows_read for part in manifest.parts)
+    return [
+        Link("source_count", source, None, kinds if source is not None else NOT_OFFERED),
+        Link("rows_read", read, source, "reader"),
+        Link("footer_rows", manifest.rows, read, "footers"),
+        Link("staged_rows", counts.staged_rows, manifest.rows, "footers in the stage"),
+        Link("copied_rows", copied, counts.staged_rows, "COPY"),
+        Link("stage_rows", counts.stage_rows, copied, "query"),
+    ]
+
+
+def target_links(merged: MergeCounts, counts: Counts) -> list[Link]:
+    """The chain from the stage table to the target: what the merge counted, and the target now."""
+    outcomes = merged.inserted + merged.updated + merged.older + merged.unchanged
+    return [
+        Link("merged_rows", merged.stage_rows, counts.stage_rows, "query in the merge"),
+        Link("distinct_keys", merged.distinct_keys, None, "query in the merge"),
+        Link("outcomes", outcomes, merged.distinct_keys, "inserted + updated + older + unchanged"),
+        Link("target_rows", counts.target_rows, merged.distinct_keys, "query"),
+    ]
+
+
+def judge(links: Sequence[Link]) -> Proof:
+    """FAILED at the first link that does not hold, or is gone though we count it ourselves.
+
+    UNPROVEN if the source offers no count or a user's function vouches for one; else PASSED.
+    """
+    for link in links:
+        gone = link.count is None and link.name in HINTS
+        if gone or not link.holds:
+            return Proof(tuple(links), ValidationStatus.FAILED, link)
+    unproven = any(link.count is None or link.how == ASSERTED for link in links)
+    return Proof(tuple(links), ValidationStatus.UNPROVEN if unproven else ValidationStatus.PASSED)
+
+
+def within_tolerance(expected: int, found: int, tolerance_percent: float) -> bool:
+    """True if `found` differs from `expected` by at most `tolerance_percent` of `expected`."""
+    return abs(found - expected) * 100 <= tolerance_percent * expected
+
+
+def figures(proof: Proof) -> Mapping[str, Any]:
+    """The proof as it stands in a phase's column."""
+    links = [msgspec.structs.asdict(link) for link in proof.links]
+    return {"proof": links, "broken_link": proof.broken.name if proof.broken else None}

@@ -1,0 +1,67 @@
+"""The only retry. It repeats a whole step from durable state, never a half-consumed stream.
+
+Backoff is exponential with full jitter; a wait that the other side asked for is kept at least.
+Only the errors named here are tried again: a cancellation never is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+
+from state.errors import RestartAttempt, SluicewayError, TransientError
+
+T = TypeVar("T")
+OnRetry = Callable[[int, timedelta, SluicewayError], None]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """`tries` in all; waits grow from `base` seconds, doubled each time, up to `cap` seconds."""
+
+    tries: int = 4
+    base: float = 0.5
+    cap: float = 30.0
+
+    def wait(self, tries: int, error: BaseException | None) -> float:
+        """Seconds before the next try, after `tries` failed ones."""
+        asked = error.retry_after if isinstance(error, TransientError) else None
+        ceiling = min(self.cap, self.base * 2 ** (tries - 1))
+        return max(asked or 0.0, random.uniform(ceiling / 2, ceiling))
+
+
+async def retrying(
+    step: Callable[[], Awaitable[T]],
+    policy: RetryPolicy,
+    on_retry: OnRetry,
+    *,
+    errors: tuple[type[SluicewayError], ...] = (TransientError,),
+) -> T:
+    """Await `step()` until it succeeds, raises something else than `errors`, or `policy` is used up."""
+
+    def wait(state: RetryCallState) -> float:
+        return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, SluicewayError):
+            on_retry(state.attempt_number, timedelta(seconds=state.upcoming_sleep), error)
+
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(errors),
+        stop=stop_after_attempt(policy.tries),
+        wait=wait,
+        before_sleep=before_sleep,
+        reraise=True,
+    ):
+        with attempt:
+            return await step()
+    raise AssertionError("unreachable: a policy has at least one try")
+
+
+PART_ERRORS = (TransientError, RestartAttempt)
+"""A part is read again from its start on a new snapshot, so a lost snapshot may be tried again too."""

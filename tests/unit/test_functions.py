@@ -1,0 +1,98 @@
+"""User functions: the contract of design 4."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from service import functions
+from state.errors import ConfigurationError, PermanentError, TransientError
+from state.model import Phase, PhaseRecord, PhaseStatus, Run, RunId, RunKind, Window
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+RUN = Run(
+    RunId("d", "p", Window(T0, T0 + timedelta(hours=1)), 1),
+    "p_20260101_00h_run1",
+    RunKind.SCHEDULED,
+    T0,
+    T0,
+    phases={Phase.AUDIT: PhaseRecord(PhaseStatus.COMPLETED, T0, T0, {"source_count": 5})},
+)
+ANSWER: object = {}
+SEEN: list[tuple[dict, dict]] = []
+
+
+def sync(config, record):
+    SEEN.append((config, record))
+    if isinstance(ANSWER, BaseException):
+        raise ANSWER
+    return ANSWER
+
+
+async def coroutine(config, record):
+    return {"stage_count": 3, "batch": "b7"}
+
+
+@pytest.fixture
+def answer():
+    def set_to(value):
+        global ANSWER  # noqa: PLW0603
+        ANSWER = value
+
+    SEEN.clear()
+    return set_to
+
+
+HERE = f"{__name__}:sync"
+
+
+async def test_record_is_the_drive_row_with_utc_timestamps(answer):
+    answer({"stage_count": 3, "extra": 1})
+    given = await functions.call(HERE, {"a": 1}, RUN, needs_count=True)
+    config, record = SEEN[0]
+    assert (given.stage_count, given.skip, given.figures) == (3, False, {"extra": 1})
+    assert config == {"a": 1}
+    assert record["pipeline_id"] == RUN.name
+    assert record["query_window_start_timestamp"] == T0
+    assert record["audit_phase"]["source_count"] == 5
+    assert record["created_at"].tzinfo is UTC
+
+
+async def test_async_functions_and_figures_of_their_own():
+    given = await functions.call(f"{__name__}:coroutine", {}, RUN, needs_count=True)
+    assert (given.stage_count, given.figures) == (3, {"batch": "b7"})
+
+
+async def test_skip_needs_no_count(answer):
+    answer({"skip_dag_run": True, "transfer_completed": False})
+    assert (await functions.call(HERE, {}, RUN, needs_count=True)).skip
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "says"),
+    [
+        ({"error_message": "no disk"}, PermanentError, "reported: no disk"),
+        ({"transfer_completed": False}, TransientError, "not completed"),
+        (None, PermanentError, "returned NoneType instead of a dict"),
+        ({"stage_count": "3"}, PermanentError, "stage_count as str instead of int"),
+        ({"stage_count": True}, PermanentError, "stage_count as bool instead of int"),
+        ({"skip_dag_run": 1}, PermanentError, "skip_dag_run as int instead of bool"),
+        ({}, PermanentError, "must return stage_count"),
+        (TransientError("later"), TransientError, "later"),
+        (KeyError("x"), PermanentError, "raised KeyError: 'x'"),
+    ],
+)
+async def test_answers_become_errors_that_name_the_function(answer, value, error, says):
+    answer(value)
+    with pytest.raises(error, match=says) as caught:
+        await functions.call(HERE, {}, RUN, needs_count=True)
+    assert HERE in str(caught.value) or isinstance(value, TransientError)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"), [("no_such_module_x:f", "cannot import"), (f"{__name__}:missing", "has no function")]
+)
+async def test_a_missing_function_is_a_configuration_error(reference, says):
+    with pytest.raises(ConfigurationError, match=says):
+        await functions.call(reference, {}, RUN)

@@ -1,0 +1,137 @@
+"""Leases in a worker's hands: G-6, design 5.2 (monotonic deadline counted from before the renewal)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from service.lease import LeaseKeeper
+from state.errors import LeaseLost, TransientError
+from state.model import Claim, Run, RunId, RunKind, Window
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE = timedelta(seconds=60)
+
+
+def a_claim(number: int = 1) -> Claim:
+    run = Run(
+        RunId("d", "p", Window(T0, T0 + timedelta(hours=1)), number), f"p_run{number}", RunKind.SCHEDULED, T0, T0
+    )
+    return Claim(run, 7, "me", T0 + LEASE)
+
+
+class Drive:
+    """A drive whose answers the test decides."""
+
+    def __init__(self):
+        self.lost, self.error, self.stored, self.gate = set(), None, [], None
+
+    async def renew(self, claims, lease):
+        if self.error:
+            raise self.error
+        return [claim for claim in claims if claim.run.id not in self.lost]
+
+    async def checkpoint(self, claim, run):
+        if self.gate:
+            await self.gate.wait()
+        self.stored.append(run)
+        return msgspec.structs.replace(claim, run=run)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def drive():
+    return Drive()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+async def test_the_deadline_counts_from_before_the_renewal_was_sent(drive, clock):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+        clock.now = 1059.9
+        lease.require()
+        clock.now = 1060.0
+        with pytest.raises(LeaseLost):
+            lease.require()
+
+
+async def test_a_worker_past_its_own_deadline_writes_nothing_g6(drive, clock):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+        clock.now = 1061.0
+        with pytest.raises(LeaseLost):
+            await lease.checkpoint(lambda run: run)
+    assert drive.stored == []
+
+
+async def test_a_lost_lease_cancels_its_holder_and_only_it(drive, clock):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    ended = {}
+
+    async def hold(number):
+        async with keeper.hold(a_claim(number), asked_at=1000.0) as lease:
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                ended[number] = lease.lost
+
+    tasks = [asyncio.create_task(hold(1)), asyncio.create_task(hold(2))]
+    await asyncio.sleep(0)
+    drive.lost = {a_claim(1).run.id}
+    await keeper.renew()
+    await tasks[0]
+    assert ended == {1: True}
+    tasks[1].cancel()
+    await tasks[1]
+    assert ended == {1: True, 2: False}
+
+
+async def test_renewals_that_fail_are_borne_until_the_deadline(drive, clock):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    drive.error = TransientError("locked")
+
+    async def hold():
+        async with keeper.hold(a_claim(), asked_at=1000.0):
+            await asyncio.sleep(30)
+
+    task = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    clock.now = 1059.0
+    await keeper.renew()
+    await asyncio.sleep(0)
+    assert not task.done()
+    clock.now = 1060.0
+    await keeper.renew()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_checkpoint_in_flight_completes_although_its_caller_is_cancelled(drive, clock):
+    drive.gate = asyncio.Event()
+    keeper = LeaseKeeper(drive, LEASE, clock)
+
+    async def hold():
+        async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+            await lease.checkpoint(lambda run: msgspec.structs.replace(run, attempts=5))
+
+    task = asyncio.create_task(hold())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    drive.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [run.attempts for run in drive.stored] == [5]
