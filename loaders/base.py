@@ -12,7 +12,7 @@ import msgspec
 
 from state.checks import Check
 from state.contract import Contract
-from state.model import Attempt, Chunk, Manifest, Receipt
+from state.model import Attempt, Chunk, Manifest, Receipt, Window
 
 
 class Mode(StrEnum):
@@ -64,10 +64,15 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Loads(msgspec.Struct, frozen=True):
-    """What the target itself remembers of a pipeline: receipts, the highest token, and run names in use."""
+    """What the target itself remembers of a pipeline.
 
-    receipts: tuple[Receipt, ...]
-    highest_token: int
+    `receipts`: all of them, also those of a table that was dropped since: only one that names
+    `target_identity`, the table as it is now (None if there is none), proves anything.
+    """
+
+    receipts: tuple[Receipt, ...] = ()
+    highest_token: int = 0
+    target_identity: str | None = None
 
 
 class Loader(Protocol):
@@ -101,6 +106,11 @@ class Loader(Protocol):
 
         A file that is missing, or whose rows differ from the manifest, raises `RestartAttempt` naming it.
         """
+
+    async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
+        """Take rows that a user's function brought to the stage table of the config (not an attempt's) with
+        `span.start <= cursor < span.end` into a fresh stage table of this attempt; files and rows are numbered
+        by us. Raises `ConfigurationError` if that table or a contract column is missing there."""
 
     async def merge(
         self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str

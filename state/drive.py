@@ -77,8 +77,8 @@ class DriveTable(Protocol):
     ) -> Claim | None:
         """Take the oldest run that is due (inside `within` if given), or `run` itself; None if there is none.
 
-        Due: PENDING; FAILED with `next_attempt_at` reached and no quarantine; RUNNING with an expired
-        lease. The pipeline's token is raised in the same transaction. The claimed run is RUNNING, holds
+        Due: PENDING; FAILED with `next_attempt_at` reached and neither quarantined nor superseded; RUNNING
+        with an expired lease (or, where the backend can know it, a dead owner: `state.owner`). The pipeline's token is raised in the same transaction. The claimed run is RUNNING, holds
         `token` and `owner`, its `attempts` one higher. With `ordered`, a run is due only if every older
         run of the pipeline is finished.
         """
@@ -106,12 +106,15 @@ class DriveTable(Protocol):
     async def release(self, claim: Claim, run: Run) -> Run:
         """Back to PENDING with progress kept (drain). Gives the lease up. Raises `LeaseLost`."""
 
-    async def reopen(self, run: RunId, *, from_phase: Phase | None, event: Event) -> Run:
-        """An operator's retry: FAILED (or expired RUNNING) becomes PENDING, not quarantined, strikes 0.
+    async def reopen(self, run: RunId, *, from_phase: Phase | None, run_floor: int, event: Event) -> Run:
+        """An operator's retry; the event is stored in the same transaction. Returns the run that goes on.
 
-        Phases from `from_phase` on are forgotten (and the manifest, if reading is among them). The event
-        is stored in the same transaction. Raises `ConfigurationError` for a run that is unknown, finished
-        or held by a live worker.
+        A FAILED run (or RUNNING with an expired lease) becomes PENDING, not quarantined, strikes 0; phases
+        from `from_phase` on are forgotten (and manifest and receipt, if the phases that made them are among
+        them). None means the failed phase. A run whose rows were merged is never merged again as itself: if
+        it failed in the audit, or `from_phase` is the merge or earlier and it holds a receipt, it stays FAILED
+        with `superseded_by`, and run N+1 of the window is created PENDING (N also from `run_floor`).
+        Raises `ConfigurationError` for a run that is unknown, finished, superseded or held by a live worker.
         """
 
     async def record(self, event: Event) -> None:

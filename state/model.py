@@ -245,7 +245,8 @@ class Run(msgspec.Struct, frozen=True):
     """One row of the drive table. Changed only by `msgspec.structs.replace`.
 
     `read_start` is `window.start - lookback`. `token` is the last attempt's. `attempts` counts claims,
-    `strikes` the failures of one class in a row. `name` is the operator's `pipeline_id`.
+    `strikes` the failures of one class in a row. `name` is the operator's `pipeline_id`. `superseded_by`
+    is the number of the run that does this FAILED one's window again.
     """
 
     id: RunId
@@ -265,6 +266,7 @@ class Run(msgspec.Struct, frozen=True):
     lease_expires_at: datetime | None = None
     next_attempt_at: datetime | None = None
     quarantined_at: datetime | None = None
+    superseded_by: int = 0
     updated_at: datetime | None = None
 
     @property
@@ -278,7 +280,7 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def unfinished(self) -> bool:
-        return self.status not in (RunStatus.COMPLETED, RunStatus.SKIPPED)
+        return self.status not in (RunStatus.COMPLETED, RunStatus.SKIPPED) and not self.superseded_by
 
     def done(self, phase: Phase) -> bool:
         """True if `phase` needs no further work."""
