@@ -78,9 +78,10 @@ class DriveTable(Protocol):
         """Take the oldest run that is due (inside `within` if given), or `run` itself; None if there is none.
 
         Due: PENDING; FAILED with `next_attempt_at` reached and neither quarantined nor superseded; RUNNING
-        with an expired lease (or, where the backend can know it, a dead owner: `state.owner`). The pipeline's token is raised in the same transaction. The claimed run is RUNNING, holds
-        `token` and `owner`, its `attempts` one higher. With `ordered`, a run is due only if every older
-        run of the pipeline is finished.
+        with an expired lease (or, where the backend can know it, a dead owner: `state.owner`). The
+        pipeline's token is raised in the same transaction. The claimed run is RUNNING, holds `token` and
+        `owner`, its `attempts` one higher. With `ordered`, a run is due only if every older run of the
+        pipeline is finished.
         """
 
     async def renew(self, claims: Sequence[Claim], lease: timedelta) -> list[Claim]:
