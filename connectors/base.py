@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -32,7 +32,7 @@ class Snapshot(Protocol):
     def touched(self) -> Mapping[str, int]:
         """Values changed by a declared policy so far, by column."""
 
-    def batches(self) -> AsyncIterator[pa.RecordBatch]:
+    def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows, once each, under exactly the contract's schema, in batches of bounded bytes.
 
         Complete or an error: a stream that ends early raises. Cancellation at any await leaves the
