@@ -49,7 +49,11 @@ class Proof(msgspec.Struct, frozen=True):
         """Raise `AuditMismatch` naming the broken link."""
         if self.broken is not None:
             raise AuditMismatch(
-                self.broken.name, self.broken.expected, self.broken.count, hint=HINTS[self.broken.name]
+                self.broken.name,
+                self.broken.expected,
+                self.broken.count,
+                hint=HINTS[self.broken.name],
+                figures=figures(self),
             )
 
 
@@ -117,4 +121,8 @@ def within_tolerance(expected: int, found: int, tolerance_percent: float) -> boo
 def figures(proof: Proof) -> Mapping[str, Any]:
     """The proof as it stands in a phase's column."""
     links = [msgspec.structs.asdict(link) for link in proof.links]
-    return {"proof": links, "broken_link": proof.broken.name if proof.broken else None}
+    return {
+        "validation_status": proof.status.value,
+        "proof": links,
+        "broken_link": proof.broken.name if proof.broken else None,
+    }

@@ -17,6 +17,9 @@ Connectors and loaders raise these and never retry; `service/retry.py` is the on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class SluicewayError(Exception):
     """Something went wrong that an operator can understand.
@@ -78,15 +81,27 @@ class ContractError(PermanentError):
 
 
 class AuditMismatch(PermanentError):
-    """A link of the proof does not hold. `link` names it, `expected` and `found` are its two counts."""
+    """A link of the proof does not hold. `link` names it, `expected` and `found` are its two counts.
+
+    `figures` is the proof as far as it was counted, for the drive row.
+    """
 
     kind = "audit_mismatch"
 
-    def __init__(self, link: str, expected: int | None, found: int | None, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        link: str,
+        expected: int | None,
+        found: int | None,
+        *,
+        hint: str = "",
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"the proof breaks at '{link}': expected {expected}, found {found}", hint=hint, code=link)
         self.link = link
         self.expected = expected
         self.found = found
+        self.figures = figures or {}
 
 
 class ReceiptMismatch(PermanentError):
