@@ -1,0 +1,199 @@
+"""Pages of search hits → record batches under declared types, exactly.
+
+A page is read in three steps. The envelope is decoded with the documents left as bytes. All documents go
+through the column reader at once. If it refuses, the page is cut in pieces, and the pieces that are refused
+again in smaller ones; the few documents that remain are read one by one. Both ways give the same values.
+
+A value that its column cannot hold is an error, or NULL and counted, as the column's policy says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from connectors.elasticsearch.decode_columns import ColumnReader, Refused
+from connectors.elasticsearch.decode_envelope import Envelope, Hit, read_page
+from connectors.elasticsearch.decode_values import BadValue, Cell, RowReader, Value
+from connectors.elasticsearch.fields import FieldSpec
+from state.contract import json_field
+from state.errors import ConfigurationError, ContractError
+
+__all__ = ["Decoder", "Envelope", "OnBadValue", "Page"]
+
+OnBadValue = Literal["error", "null"]
+
+META: Mapping[str, pa.DataType] = {
+    "_id": pa.string(),
+    "_index": pa.string(),
+    "_routing": pa.string(),
+    "_seq_no": pa.int64(),
+    "_primary_term": pa.int64(),
+    "_version": pa.int64(),
+}
+"""Columns that come from the hit and not from the document."""
+
+_ONE_BY_ONE = 32
+_PIECES = 16
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its rows, where the next page starts, what the server says about it.
+
+    `last_sort`: the JSON text of the last hit's sort values, for `search_after`; None on an empty page.
+    `touched`: values changed by a policy, by column: made NULL, or taken out of a list of one.
+    """
+
+    batch: pa.RecordBatch
+    last_sort: bytes | None
+    envelope: Envelope
+    touched: Mapping[str, int]
+
+
+class Decoder:
+    """Decodes pages; thread-safe and deterministic.
+
+    `meta`: the hit's own columns, names of `META`, before the fields. `on_bad_value`: one policy for all
+    columns, or one per column (the others: error). Raises ConfigurationError for an unknown meta column,
+    a policy for no column, two columns of one name, or a date format that is not known.
+    """
+
+    def __init__(
+        self,
+        fields: Sequence[FieldSpec],
+        meta: Sequence[str] = ("_id",),
+        on_bad_value: OnBadValue | Mapping[str, OnBadValue] = "error",
+    ) -> None:
+        self._fields = tuple(fields)
+        self._meta = tuple(meta)
+        names = [*meta, *(spec.column for spec in fields)]
+        self._policy = _policies(names, on_bad_value)
+        _check(names, self._meta)
+        self.schema = pa.schema([*(pa.field(name, META[name]) for name in meta), *map(_column, fields)])
+        try:
+            self._rows = RowReader(self._fields)
+            self._columns = ColumnReader(self._fields)
+        except ValueError as error:
+            raise ConfigurationError(
+                f"cannot read the dates: {error}",
+                hint="set `types: {FIELD: string}` for that field",
+                code="date_format",
+            ) from error
+
+    def decode(self, page: bytes) -> Page:
+        """Decode one search response.
+
+        Raises ContractError for a value that does not fit, for a hit without `_source`, and for documents
+        that are no JSON; TransientError if the page itself is none.
+        """
+        envelope, hits = read_page(page)
+        if not hits:
+            return Page(self._batch([pa.array([], type_) for type_ in self.schema.types]), None, envelope, {})
+        touched: Counter[str] = Counter()
+        documents = [_source(hit) for hit in hits]
+        pieces = list(self._pieces(hits, documents, touched))
+        own = [pa.array([getattr(hit, name[1:]) for hit in hits], META[name]) for name in self._meta]
+        columns = [parts[0] if len(parts) == 1 else pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)]
+        last = hits[-1].sort
+        return Page(self._batch([*own, *columns]), bytes(last) if last else None, envelope, dict(touched))
+
+    def _batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _pieces(
+        self, hits: Sequence[Hit], documents: Sequence[memoryview], touched: Counter[str]
+    ) -> Iterator[list[pa.Array]]:
+        """The columns of the documents, in pieces where some documents need the exact way."""
+        try:
+            yield self._columns.read(documents)
+        except Refused:
+            if len(documents) <= _ONE_BY_ONE:
+                yield self._one_by_one(hits, documents, touched)
+                return
+            step = max(_ONE_BY_ONE, -(-len(documents) // _PIECES))
+            for i in range(0, len(documents), step):
+                yield from self._pieces(hits[i : i + step], documents[i : i + step], touched)
+
+    def _one_by_one(
+        self, hits: Sequence[Hit], documents: Sequence[memoryview], touched: Counter[str]
+    ) -> list[pa.Array]:
+        rows = [self._row(hit, document, touched) for hit, document in zip(hits, documents, strict=True)]
+        return [pa.array([row[i] for row in rows], spec.type) for i, spec in enumerate(self._fields)]
+
+    def _row(self, hit: Hit, document: memoryview, touched: Counter[str]) -> list[Value]:
+        try:
+            cells = self._rows.read(bytes(document).decode("utf-8", "surrogateescape"))
+        except (ValueError, RecursionError) as error:
+            raise ContractError(
+                f"{_where(hit)} cannot be read as JSON: {error}",
+                hint="exclude the document with `where`, or mend it in the source",
+                code="bad_document",
+            ) from error
+        return [self._value(hit, spec, cell, touched) for spec, cell in zip(self._fields, cells, strict=True)]
+
+    def _value(self, hit: Hit, spec: FieldSpec, cell: Cell | BadValue, touched: Counter[str]) -> Value:
+        if isinstance(cell, Cell):
+            if cell.touched:
+                touched[spec.column] += 1
+            return cell.value
+        if self._policy.get(spec.column, "error") == "error":
+            raise _misfit(hit, spec, cell)
+        touched[spec.column] += 1
+        return None
+
+
+def _source(hit: Hit) -> memoryview:
+    if hit.source is None:
+        raise ContractError(
+            f"{_where(hit)} came without its `_source`",
+            hint="the index must keep `_source`; columns are read from it",
+            code="no_source",
+        )
+    return memoryview(hit.source)
+
+
+def _misfit(hit: Hit, spec: FieldSpec, bad: BadValue) -> ContractError:
+    value = bad.value if len(bad.value) <= _SHOWN else f"{bad.value[:_SHOWN]}… ({len(bad.value)} characters)"
+    shown = value.encode("utf-8", "backslashreplace").decode()
+    return ContractError(
+        f"{_where(hit)}: field '{spec.field}' ({spec.es_type}) does not fit column '{spec.column}'"
+        f" ({spec.type}): {bad.reason}: {shown}",
+        hint=f"set `types: {{{spec.field}: json}}` to load it as it is, or `on_bad_value: null` for this column",
+        code="bad_value",
+    )
+
+
+def _where(hit: Hit) -> str:
+    return f"document '{hit.id}' of index '{hit.index}'"
+
+
+def _column(spec: FieldSpec) -> pa.Field:
+    return json_field(spec.column) if spec.json else pa.field(spec.column, spec.type)
+
+
+def _policies(
+    columns: Sequence[str], on_bad_value: OnBadValue | Mapping[str, OnBadValue]
+) -> Mapping[str, OnBadValue]:
+    given = dict.fromkeys(columns, on_bad_value) if isinstance(on_bad_value, str) else dict(on_bad_value)
+    if unknown := sorted(set(given) - set(columns)):
+        raise _setting(f"on_bad_value names no column: {', '.join(unknown)}")
+    if wrong := sorted(set(given.values()) - {"error", "null"}):
+        raise _setting(f"on_bad_value is 'error' or 'null', not {', '.join(wrong)}")
+    return given
+
+
+def _check(columns: Sequence[str], meta: Sequence[str]) -> None:
+    if unknown := sorted(set(meta) - set(META)):
+        raise _setting(f"no such property of a hit: {', '.join(unknown)}")
+    if twice := sorted(name for name, times in Counter(columns).items() if times > 1):
+        raise _setting(f"two columns of one name: {', '.join(twice)}")
+
+
+def _setting(message: str) -> ConfigurationError:
+    return ConfigurationError(message, hint="change `columns` of the source system", code="columns")
