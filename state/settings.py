@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from state.errors import ConfigurationError
 
@@ -31,6 +31,10 @@ class Secret(Group):
                 "give exactly one of {env: NAME} and {file: PATH}; a secret is never written here itself"
             )
         return self
+
+    @model_serializer
+    def _reference(self) -> dict[str, str]:
+        return {"env": self.env} if self.env is not None else {"file": str(self.file)}
 
     def read(self) -> str:
         """The secret, read anew each time so that a rotated file is seen. Raises `ConfigurationError`."""

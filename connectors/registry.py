@@ -1,0 +1,34 @@
+"""The kinds of sources that this version reads: kind → settings and connector, one line each.
+
+Settings are plain and imported at once; a connector, and its vendor's library with it, only when it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from connectors.base import Connector
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.files import FilesSettings
+from state.port import Port, direct
+
+SourceSettings = Annotated[ElasticsearchSettings | FilesSettings, Field(discriminator="type")]
+"""What `source_system` may be."""
+
+CONNECTORS: Mapping[str, tuple[str, str]] = {
+    "elasticsearch": ("connectors.elasticsearch", "ElasticsearchConnector"),
+    "opensearch": ("connectors.elasticsearch", "ElasticsearchConnector"),
+    "files": ("connectors.files", "FilesConnector"),
+}
+"""Kind → module and class, called as `Class(settings, port)`."""
+
+
+def connector(settings: ElasticsearchSettings | FilesSettings, port: Port = direct) -> Connector:
+    """A connector for one attempt."""
+    module, name = CONNECTORS[settings.type]
+    made: Any = getattr(import_module(module), name)
+    return made(settings, port)  # type: ignore[no-any-return]

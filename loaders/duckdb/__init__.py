@@ -1,0 +1,1 @@
+"""DuckDB as a target, with a directory as its stage."""

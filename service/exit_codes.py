@@ -1,0 +1,53 @@
+"""What the process says when it ends; docs/cli.md lists the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from state.errors import (
+    AuditMismatch,
+    ConfigurationError,
+    LeaseLost,
+    RestartAttempt,
+    SluicewayError,
+    TransientError,
+    UnknownOutcome,
+)
+from state.model import Run, RunStatus
+
+OK = 0
+"""Done, or nothing was due."""
+FAILED = 1
+"""A run or a check failed, and an operator must look."""
+CONFIG = 2
+"""Wrong usage or configuration: nothing was started."""
+TRANSIENT = 3
+"""Something was not available; the same command may succeed later."""
+AUDIT_MISMATCH = 4
+"""A count of a proof does not hold."""
+DEFECT = 70
+"""A defect of Sluiceway itself (`EX_SOFTWARE` of sysexits.h)."""
+STOPPED = 143
+"""Stopped by a signal; progress is kept."""
+
+
+def of_error(error: SluicewayError) -> int:
+    """The code for an error that ended a command."""
+    match error:
+        case ConfigurationError():
+            return CONFIG
+        case TransientError() | RestartAttempt() | UnknownOutcome() | LeaseLost():
+            return TRANSIENT
+        case AuditMismatch():
+            return AUDIT_MISMATCH
+    return FAILED
+
+
+def of_runs(runs: Sequence[Run]) -> int:
+    """The code for runs that ended; the gravest counts."""
+    failed = [run for run in runs if run.status is RunStatus.FAILED]
+    if any(run.failure is not None and run.failure.kind == AuditMismatch.kind for run in failed):
+        return AUDIT_MISMATCH
+    if any(run.quarantined_at is not None for run in failed):
+        return FAILED
+    return TRANSIENT if failed else OK

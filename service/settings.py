@@ -1,0 +1,242 @@
+"""The configuration of one pipeline, as typed, frozen groups. The unit of a number is in its name.
+
+The docstring under a field gives its meaning, its unit, its default, and why that is the default; error
+messages, the JSON Schema and docs/configuration.md are made from it. Rules between fields: `service/rules.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
+
+from connectors.registry import SourceSettings
+from loaders.registry import StageSettings, TargetSettings
+from service.cron import check_cron
+from service.instants import at_most_a_year, instant, zone_name
+from state.model import Phase
+from state.settings import Group, Secret
+from state.windows import Tiling, parse_width
+
+YEAR_SECONDS = 366 * 86400
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Bytes = Annotated[int, Field(strict=True, ge=1024)]
+WholeSeconds = Annotated[int, Field(strict=True, ge=0, le=YEAR_SECONDS)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+Instant = Annotated[datetime, BeforeValidator(instant)]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+
+
+def _reserved(_value: object) -> object:
+    raise ValueError("Snowflake is not in this version")
+
+
+class Notifications(Group):
+    """Who is told what."""
+
+    slack_webhook: Secret | None = None
+    """Webhook of a Slack channel, as a reference. Default none."""
+    email: tuple[Email, ...] = ()
+    """Addresses that get a mail. Default none."""
+    on: tuple[Literal["failed", "quarantined", "recovered"], ...] = ("quarantined", "recovered")
+    """What is told. Default quarantined and recovered: a failure that goes on by itself needs nobody."""
+
+
+class PipelineMetadata(Group):
+    """Name and owner of the pipeline."""
+
+    pipeline_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+    """Name: a letter, then up to 62 letters, digits, `_` and `-`. It names runs, files and receipts, so it has no
+    default and never changes."""
+    owner_email: Email | None = None
+    """Who answers for the pipeline; only shown. Default none."""
+    notifications: Notifications = Notifications()
+    """Who is told what. Default nobody."""
+
+
+class Windows(Group):
+    """How the pipeline's time is cut into windows, and when they are loaded."""
+
+    start: Instant
+    """Start of the first window, an ISO 8601 instant with a zone (`2013-01-01T00:00:00Z`). No default: rows before
+    it are never loaded."""
+    end: Instant | None = None
+    """No window ends after this instant. Default none: the pipeline goes on."""
+    width: Annotated[str, AfterValidator(at_most_a_year)] = "1h"
+    """Width of a window: fixed, as `15m`, `1h`, `7d`, or a calendar `day`, `week`, `month` of `timezone`. Default
+    1h: small enough to do again, large enough to be few."""
+    timezone: Annotated[str, AfterValidator(zone_name)] = "UTC"
+    """Zone that calendar widths follow, by its IANA name; fixed widths do not need it. Default UTC: no clock
+    changes."""
+    schedule: Annotated[str, AfterValidator(check_cron)] = "*/5 * * * *"
+    """When a worker that keeps running looks for windows that are due: a cron line of five fields, in UTC. Default
+    every 5 minutes: a look is cheap, and late looks find the same windows."""
+    safety_lag_seconds: WholeSeconds = 120
+    """Seconds of the source's clock after a window's end before it is read. Default 120: rows become visible some
+    time after their cursor (a search index refreshes)."""
+    lookback_seconds: WholeSeconds = 0
+    """Seconds before a window's start that are read again, for rows that came late. Needs merge mode. Default 0:
+    what is read twice is paid for twice."""
+    ordered: StrictBool = False
+    """Load windows strictly one after another, oldest first. Default false: a merge does not depend on order."""
+    max_open: Count = 2
+    """Windows loaded at the same time by one process. Default 2: one reads while the other merges."""
+
+    def tiling(self) -> Tiling:
+        """The pure arithmetic of these windows. Raises ValueError if `start` is no calendar edge."""
+        return Tiling(self.start.astimezone(UTC), parse_width(self.width), ZoneInfo(self.timezone))
+
+
+class PhaseSettings(Group):
+    """Settings that every phase has."""
+
+    enabled: StrictBool = True
+    """Whether the phase is done. Default true: each phase is part of the guarantee."""
+    function: FunctionName | None = None
+    """Your own function `module:function`; it replaces phases 2, 3, 4, 6, 7 and extends 1 and 5. Default none:
+    built in."""
+
+
+class SourceToStage(PhaseSettings):
+    """Phase 3: read parts, write chunks, stage them."""
+
+    rows_per_part: Count = 500_000
+    """Rows that a part is cut to, about. Default 500,000: what is lost when a part is read again."""
+    chunk_bytes: Bytes = 128 * 1024 * 1024
+    """Bytes of a Parquet file, compressed. Default 134,217,728 (128 MiB): warehouses load 100 to 250 MB best."""
+    chunk_rows: Count = 1_000_000
+    """Rows of a Parquet file at most. Default 1,000,000: bounds the work of one file where rows are small."""
+    parallel_parts: Annotated[int, Field(strict=True, ge=1, le=64)] = 2
+    """Parts of one window read at the same time. Default 2: kind to the source."""
+
+
+class CountTolerances(Group):
+    """How far a live count of the source may be off; links of the proof itself have no tolerance."""
+
+    source_to_stage_tolerance_percent: Percent = 0.0
+    """Percent that the live source may differ from what was staged before the audit says DRIFT. Default 0: shown,
+    never hidden."""
+    stage_to_target_tolerance_percent: Percent = 0.0
+    """Percent that the target may differ from the stage where your own function merges. Default 0. The built-in
+    merge counts every row in one transaction and has no tolerance."""
+
+
+class Audit(PhaseSettings):
+    """Phase 5: every count looked up again."""
+
+    count_tolerances: CountTolerances = CountTolerances()
+    """How far a live count may be off. Default 0 percent."""
+
+
+class StageCleaning(PhaseSettings):
+    """Phase 6: archive and remove what was staged."""
+
+    archive: Annotated[str, Field(min_length=1)] | None = None
+    """Folder that chunks are kept in before they leave the stage. Default none: the source still has the rows."""
+    allow_unproven: StrictBool = False
+    """Clean up although the audit says UNPROVEN. Default false: the staged files are then the best evidence."""
+
+
+class TargetCleaning(PhaseSettings):
+    """Phase 7: remove old rows from the target, by your own function."""
+
+    enabled: StrictBool = False
+    """Whether the phase is done. Default false: nothing is removed from a target unasked."""
+
+
+class Phases(Group):
+    """The seven phases of a run, in order."""
+
+    stale_pipeline_handling: PhaseSettings = PhaseSettings()
+    """Phase 1: settle what dead attempts left behind."""
+    pre_validation: PhaseSettings = PhaseSettings()
+    """Phase 2: compare source and target, cut the read range."""
+    source_to_stage_transfer: SourceToStage = SourceToStage()
+    """Phase 3: read parts, write chunks, stage them."""
+    stage_to_target_transfer: PhaseSettings = PhaseSettings()
+    """Phase 4: merge, with fence and receipt."""
+    audit: Audit = Audit()
+    """Phase 5: look every count up again."""
+    stage_cleaning: StageCleaning = StageCleaning()
+    """Phase 6: archive and remove what was staged."""
+    target_cleaning: TargetCleaning = TargetCleaning()
+    """Phase 7: remove old rows from the target. Off by default."""
+
+    def of(self, phase: Phase) -> PhaseSettings:
+        """The settings of `phase`."""
+        found: PhaseSettings = getattr(self, phase.value)
+        return found
+
+
+class DriveTable(Group):
+    """Where the runs are remembered."""
+
+    type: Literal["sqlite", "memory"] = "sqlite"
+    """`sqlite`: a file on this machine. `memory`: forgotten when the process ends, for trials. Default sqlite: it
+    needs no server."""
+    path: Path = Path("sluiceway.sqlite")
+    """SQLite file, on a local disk. Default `sluiceway.sqlite` in the working directory, beside the config."""
+
+
+class Limits(Group):
+    """Budgets of time, tries and disk."""
+
+    attempts_per_error_class: Count = 5
+    """Failures of one kind in a row before a run is quarantined. Default 5: some 8 minutes of trying by itself."""
+    retry_base_seconds: Seconds = 30.0
+    """Seconds before a failed run is tried again, doubled each time. Default 30: longer than a restart."""
+    retry_cap_seconds: Seconds = 3600.0
+    """Seconds that this wait grows to at most. Default 3600: an outage of a night ends within the hour."""
+    tries_per_phase: Count = 4
+    """Tries of a phase, or of a part, inside one attempt. Default 4: gets over a node that restarts."""
+    try_base_seconds: Seconds = 0.5
+    """Seconds before the second try, doubled each time. Default 0.5: most hiccups are short."""
+    try_cap_seconds: Seconds = 30.0
+    """Seconds that this wait grows to at most. Default 30: less than a lease."""
+    catch_up_windows: Count = 100
+    """Windows opened at one look. Default 100: a pipeline that starts years back does not fill the drive table."""
+    lease_seconds: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 60.0
+    """Seconds that a worker owns a run without renewing. Default 60: outlives a pause, not a lunch."""
+    spool_directory: Path = Path("spool")
+    """Local folder of chunks being written. Default `spool` in the working directory: /tmp is often memory."""
+    spool_quota_bytes: Bytes = 4 * 1024**3
+    """Bytes that the spool may hold. Default 4,294,967,296 (4 GiB): dozens of open chunks."""
+    drain_seconds: WholeSeconds = 25
+    """Seconds for runs to reach a checkpoint after SIGTERM. Default 25: Kubernetes kills after 30."""
+
+
+class PipelineConfig(Group):
+    """One pipeline: one source stream into one target table."""
+
+    config_version: Annotated[int, Field(strict=True, ge=1, le=1)]
+    """Version of this file's form: 1. No default, so that a later form is never read as this one."""
+    shared: Path | None = None
+    """File with `connections` and `defaults` for several pipelines, beside this file. Default none."""
+    pipeline_metadata: PipelineMetadata
+    """Name and owner of the pipeline."""
+    windows: Windows
+    """How time is cut, and when windows are loaded."""
+    source_system: SourceSettings
+    """Where rows come from."""
+    stage_system: StageSettings
+    """Where chunks are staged."""
+    target_system: TargetSettings
+    """Where rows go to."""
+    phases: Phases = Phases()
+    """The seven phases. Default: all built in, target clean-up off."""
+    drive_table: DriveTable = DriveTable()
+    """Where the runs are remembered. Default: a SQLite file."""
+    limits: Limits = Limits()
+    """Budgets of time, tries and disk."""
+    snowflake_connection: Annotated[None, BeforeValidator(_reserved)] = Field(default=None, validate_default=False)
+    """Reserved: Snowflake is not in this version. Leave it out."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings as JSON-like values; secrets stay references. What a user's function is given."""
+        return self.model_dump(mode="json")
