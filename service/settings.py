@@ -26,8 +26,8 @@ YEAR_SECONDS = 366 * 86400
 Count = Annotated[int, Field(strict=True, ge=1)]
 Bytes = Annotated[int, Field(strict=True, ge=1024)]
 WholeSeconds = Annotated[int, Field(strict=True, ge=0, le=YEAR_SECONDS)]
-Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS)]
-Percent = Annotated[float, Field(strict=True, ge=0, le=100)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
+Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 Instant = Annotated[datetime, BeforeValidator(instant)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
@@ -201,7 +201,7 @@ class Limits(Group):
     """Seconds that this wait grows to at most. Default 30: less than a lease."""
     catch_up_windows: Count = 100
     """Windows opened at one look. Default 100: a pipeline that starts years back does not fill the drive table."""
-    lease_seconds: Annotated[float, Field(strict=True, ge=0.1, le=3600)] = 60.0
+    lease_seconds: Annotated[float, Field(strict=True, ge=0.1, le=3600, allow_inf_nan=False)] = 60.0
     """Seconds that a worker owns a run without renewing. Default 60: outlives a pause, not a lunch."""
     spool_directory: Path = Path("spool")
     """Local folder of chunks being written. Default `spool` in the working directory: /tmp is often memory."""

@@ -1,0 +1,214 @@
+"""Rules between settings. Each looks at a whole configuration and says what does not go together.
+
+A rule names the settings that it is about, so that it is not asked when one of them is wrong already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from loaders.base import Mode
+from service.problems import Problem, Severity
+from service.settings import PipelineConfig
+
+Judge = Callable[[PipelineConfig], Iterator[Problem]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`about`: the paths that decide; the first is where the problem is shown."""
+
+    about: tuple[str, ...]
+    judge: Judge
+
+
+def _error(path: str, message: str, remedy: str, value: object = "") -> Problem:
+    return Problem(path, message, remedy, value=str(value))
+
+
+def _warning(path: str, message: str, remedy: str, value: object = "") -> Problem:
+    return Problem(path, message, remedy, value=str(value), severity=Severity.WARNING)
+
+
+def merge_needs_key(config: PipelineConfig) -> Iterator[Problem]:
+    if config.target_system.mode is Mode.MERGE and not config.target_system.key:
+        yield _error(
+            "target_system.key",
+            "mode merge needs a key",
+            "Name the columns that identify a row, or set target_system.mode: append.",
+        )
+
+
+def append_needs_no_lookback(config: PipelineConfig) -> Iterator[Problem]:
+    if config.target_system.mode is Mode.APPEND and config.windows.lookback_seconds:
+        yield _error(
+            "windows.lookback_seconds",
+            "a lookback reads rows again, which mode append would keep twice",
+            "Set it to 0, or set target_system.mode: merge with a key.",
+            config.windows.lookback_seconds,
+        )
+
+
+def append_needs_a_steady_cursor(config: PipelineConfig) -> Iterator[Problem]:
+    if config.target_system.mode is Mode.APPEND and not config.target_system.cursor_immutable:
+        yield _warning(
+            "target_system.cursor_immutable",
+            f"mode append is only right if a row's {config.source_system.cursor} never changes",
+            "If so, say it with cursor_immutable: true; if not, set target_system.mode: merge with a key.",
+        )
+
+
+def version_beside_the_cursor(config: PipelineConfig) -> Iterator[Problem]:
+    target, cursor = config.target_system, config.source_system.cursor
+    stamped = target.version not in ("read_at", cursor)
+    if target.mode is Mode.MERGE and stamped and not config.windows.lookback_seconds:
+        yield _warning(
+            "windows.lookback_seconds",
+            f"rows are ordered by {target.version} but windows are cut by {cursor}: a row that changes after its "
+            f"window was read is not seen again",
+            f"Set source_system.cursor: {target.version} if it is an update stamp, or a lookback that covers late "
+            f"changes.",
+            config.windows.lookback_seconds,
+        )
+
+
+def start_on_an_edge(config: PipelineConfig) -> Iterator[Problem]:
+    try:
+        config.windows.tiling()
+    except ValueError as error:
+        yield _error(
+            "windows.start",
+            str(error).removeprefix("windows.start "),
+            f"Move it to the first instant of a {config.windows.width} in {config.windows.timezone}.",
+            config.windows.start.isoformat(),
+        )
+
+
+def end_after_start(config: PipelineConfig) -> Iterator[Problem]:
+    if config.windows.end is not None and config.windows.end <= config.windows.start:
+        yield _error(
+            "windows.end",
+            "the end is not after windows.start",
+            "Give a later instant, or leave windows.end out.",
+            config.windows.end.isoformat(),
+        )
+
+
+def merge_needs_reading(config: PipelineConfig) -> Iterator[Problem]:
+    phases = config.phases
+    if phases.stage_to_target_transfer.enabled and not phases.source_to_stage_transfer.enabled:
+        yield _error(
+            "phases.source_to_stage_transfer.enabled",
+            "without reading there is nothing to merge",
+            "Switch phases.stage_to_target_transfer off too, or give a function that does the reading.",
+            "false",
+        )
+
+
+def clean_up_needs_proof(config: PipelineConfig) -> Iterator[Problem]:
+    phases = config.phases
+    proven = phases.audit.enabled and phases.stage_to_target_transfer.enabled
+    if phases.stage_cleaning.enabled and not (proven or phases.stage_cleaning.allow_unproven):
+        yield _warning(
+            "phases.stage_cleaning.enabled",
+            "without merge and audit nothing is proven, and what was staged is never removed",
+            "Set phases.stage_cleaning.allow_unproven: true, or switch phases.stage_cleaning off.",
+            "true",
+        )
+
+
+def target_cleaning_needs_a_function(config: PipelineConfig) -> Iterator[Problem]:
+    cleaning = config.phases.target_cleaning
+    if cleaning.enabled and cleaning.function is None:
+        yield _error(
+            "phases.target_cleaning.function",
+            "nothing is built in for this phase",
+            "Name your function (`sluiceway init --phases` writes one), or switch target_cleaning off.",
+        )
+
+
+def own_reading_needs_a_table(config: PipelineConfig) -> Iterator[Problem]:
+    if config.phases.source_to_stage_transfer.function is not None and config.stage_system.table is None:
+        yield _error(
+            "stage_system.table",
+            "your function for source_to_stage_transfer has no table to bring rows to",
+            "Name the stage table that it fills.",
+        )
+
+
+def waits_grow(config: PipelineConfig) -> Iterator[Problem]:
+    limits = config.limits
+    for name, base, cap in (
+        ("retry", limits.retry_base_seconds, limits.retry_cap_seconds),
+        ("try", limits.try_base_seconds, limits.try_cap_seconds),
+    ):
+        if base > cap:
+            yield _error(
+                f"limits.{name}_cap_seconds",
+                f"less than limits.{name}_base_seconds ({base:g})",
+                "Give at least as much.",
+                f"{cap:g}",
+            )
+
+
+def spool_holds_a_chunk(config: PipelineConfig) -> Iterator[Problem]:
+    chunk, quota = config.phases.source_to_stage_transfer.chunk_bytes, config.limits.spool_quota_bytes
+    if chunk > quota:
+        yield _error(
+            "limits.spool_quota_bytes",
+            f"not even one chunk fits (phases.source_to_stage_transfer.chunk_bytes is {chunk})",
+            "Raise the quota or lower chunk_bytes.",
+            quota,
+        )
+
+
+def nobody_is_told_yet(config: PipelineConfig) -> Iterator[Problem]:
+    told = config.pipeline_metadata.notifications
+    if told.slack_webhook is not None or told.email:
+        yield _warning(
+            "pipeline_metadata.notifications",
+            "this version sends no notifications",
+            "Watch the exit code of `sluiceway run`; the settings are kept for a later version.",
+        )
+
+
+def memory_forgets(config: PipelineConfig) -> Iterator[Problem]:
+    if config.drive_table.type == "memory":
+        yield _warning(
+            "drive_table.type",
+            "what runs did is forgotten when the process ends",
+            "Use sqlite for anything but a trial.",
+            "memory",
+        )
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(("target_system.key", "target_system.mode"), merge_needs_key),
+    Rule(("windows.lookback_seconds", "target_system.mode"), append_needs_no_lookback),
+    Rule(("target_system.cursor_immutable", "target_system.mode", "source_system"), append_needs_a_steady_cursor),
+    Rule(("windows.lookback_seconds", "target_system", "source_system"), version_beside_the_cursor),
+    Rule(("windows.start", "windows.width", "windows.timezone"), start_on_an_edge),
+    Rule(("windows.end", "windows.start"), end_after_start),
+    Rule(("phases.source_to_stage_transfer", "phases.stage_to_target_transfer"), merge_needs_reading),
+    Rule(("phases.stage_cleaning", "phases.audit", "phases.stage_to_target_transfer"), clean_up_needs_proof),
+    Rule(("phases.target_cleaning",), target_cleaning_needs_a_function),
+    Rule(("stage_system.table", "phases.source_to_stage_transfer"), own_reading_needs_a_table),
+    Rule(("limits",), waits_grow),
+    Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),
+    Rule(("pipeline_metadata.notifications",), nobody_is_told_yet),
+    Rule(("drive_table.type",), memory_forgets),
+)
+
+
+def broken_rules(config: PipelineConfig, wrong: tuple[str, ...] = ()) -> list[Problem]:
+    """What the rules say, but for those about a setting that is `wrong` already."""
+    return [problem for rule in RULES if not _touched(rule, wrong) for problem in rule.judge(config)]
+
+
+def _touched(rule: Rule, wrong: tuple[str, ...]) -> bool:
+    return any(
+        f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+        for one in rule.about
+        for other in wrong
+    )
