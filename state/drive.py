@@ -111,8 +111,8 @@ class DriveTable(Protocol):
         """An operator's retry; the event is stored in the same transaction. Returns the run that goes on.
 
         A FAILED run (or RUNNING with an expired lease) becomes PENDING, not quarantined, strikes 0; phases
-        from `from_phase` on are forgotten (and manifest and receipt, if the phases that made them are among
-        them). None means the failed phase. A run whose rows were merged is never merged again as itself: if
+        from `from_phase` on are forgotten (and what was read, if reading is among them); None keeps all progress,
+        and the run goes on with its failed phase. A run whose rows were merged is never merged again as itself: if
         it failed in the audit, or `from_phase` is the merge or earlier and it holds a receipt, it stays FAILED
         with `superseded_by`, and run N+1 of the window is created PENDING (N also from `run_floor`).
         Raises `ConfigurationError` for a run that is unknown, finished, superseded or held by a live worker.
