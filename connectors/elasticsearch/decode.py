@@ -100,8 +100,8 @@ class Decoder:
         pieces = list(self._pieces(hits, documents, touched))
         own = [pa.array([getattr(hit, name[1:]) for hit in hits], META[name]) for name in self._meta]
         columns = [parts[0] if len(parts) == 1 else pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)]
-        last = hits[-1].sort
-        return Page(self._batch([*own, *columns]), bytes(last) if last else None, envelope, dict(touched))
+        last = bytes(hits[-1].sort)
+        return Page(self._batch([*own, *columns]), last or None, envelope, dict(touched))
 
     def _batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -149,13 +149,14 @@ class Decoder:
 
 
 def _source(hit: Hit) -> memoryview:
-    if hit.source is None:
+    source = memoryview(hit.source)
+    if not source:
         raise ContractError(
             f"{_where(hit)} came without its `_source`",
             hint="the index must keep `_source`; columns are read from it",
             code="no_source",
         )
-    return memoryview(hit.source)
+    return source
 
 
 def _misfit(hit: Hit, spec: FieldSpec, bad: BadValue) -> ContractError:

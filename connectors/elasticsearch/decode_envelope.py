@@ -66,8 +66,11 @@ class Envelope(msgspec.Struct, frozen=True):
     clusters: Clusters | None
 
 
+_NOTHING = msgspec.Raw()
+
+
 class Hit(msgspec.Struct, gc=False):
-    """One hit. `source` and `sort` are JSON texts, views of the page; `source` is None if the server sent none."""
+    """One hit. `source` and `sort` are JSON texts, views of the page, empty if the server sent none."""
 
     index: str | None = msgspec.field(name="_index", default=None)
     id: str | None = msgspec.field(name="_id", default=None)
@@ -75,8 +78,8 @@ class Hit(msgspec.Struct, gc=False):
     seq_no: int | None = msgspec.field(name="_seq_no", default=None)
     primary_term: int | None = msgspec.field(name="_primary_term", default=None)
     version: int | None = msgspec.field(name="_version", default=None)
-    sort: msgspec.Raw | None = None
-    source: msgspec.Raw | None = msgspec.field(name="_source", default=None)
+    sort: msgspec.Raw = _NOTHING
+    source: msgspec.Raw = msgspec.field(name="_source", default=_NOTHING)
 
 
 class _Hits(msgspec.Struct):
@@ -153,8 +156,8 @@ def _decode_exactly(page: bytes) -> _Response:
 
 def _hit(parts: dict[str, str]) -> Hit:
     hit = _HIT.decode(_bytes(_object({name: text for name, text in parts.items() if name in _HIT_NAMES})))
-    hit.sort = _raw(parts.get("sort"))
-    hit.source = _raw(parts.get("_source"))
+    hit.sort = _raw(parts.get("sort", ""))
+    hit.source = _raw(parts.get("_source", ""))
     return hit
 
 
@@ -162,8 +165,8 @@ def _object(parts: dict[str, Any]) -> str:
     return "{" + ",".join(f'"{name}":{text}' for name, text in parts.items()) + "}"
 
 
-def _raw(text: str | None) -> msgspec.Raw | None:
-    return None if text is None else msgspec.Raw(_bytes(text))
+def _raw(text: str) -> msgspec.Raw:
+    return msgspec.Raw(_bytes(text))
 
 
 def _bytes(text: str) -> bytes:

@@ -165,3 +165,16 @@ def test_arrow_types_of_the_mapping():
     assert arrow_type("unsigned_long", {})[0] == pa.decimal128(20, 0)
     assert arrow_type("date", {"format": "epoch_second||yyyy"})[2] == ("epoch_second", "yyyy")
     assert arrow_type("a_type_of_next_year", {}) == (pa.string(), True, ())
+
+
+def test_usual_pages_take_the_fast_ways(monkeypatch):
+    def slow(*_):
+        raise AssertionError("the exact way")
+
+    monkeypatch.setattr("connectors.elasticsearch.decode_envelope._decode_exactly", slow)
+    monkeypatch.setattr("connectors.elasticsearch.decode_values.RowReader.read", slow)
+    fields = [field("n", "long"), field("o", "object"), field("d", "date"), field("a.b", "double")]
+    documents = [{"n": 1, "o": [1], "d": "2013-01-01T10:00:00Z", "a": {"b": 1.5}, "x": {"y": "z"}}] * 3
+    assert Decoder(fields).decode(page(*documents)).batch.num_rows == 3
+    with pytest.raises(AssertionError):
+        Decoder(fields).decode(page({"n": "x"}))
