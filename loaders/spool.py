@@ -1,0 +1,135 @@
+"""The local folder that chunks are written in before they are staged: one owner, a byte quota, no orphans."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.port import Port, direct
+
+FINISHED, UNFINISHED = ".parquet", ".parquet.part"
+"""Endings of the files here; what ends otherwise is not ours."""
+
+
+class OpenChunk(Protocol):
+    """A writer's chunk that is still growing."""
+
+    @property
+    def held(self) -> int:
+        """Bytes of the quota that it takes now."""
+
+    async def close_early(self) -> None:
+        """Finish the chunk as it is, so that it can be delivered and its bytes come back."""
+
+
+class Spool:
+    """`directory` belongs to one process at a time, and to one event loop in it.
+
+    `quota_bytes` bounds what lies here: closed chunks, and open ones with what they have in memory. A single
+    batch that is larger than the quota still passes, alone.
+    """
+
+    def __init__(self, directory: Path, quota_bytes: int, port: Port = direct) -> None:
+        self.directory = directory
+        self.quota_bytes = quota_bytes
+        self.port = port
+        self._used = 0
+        self._lock: int | None = None
+        self._growing: set[OpenChunk] = set()
+        self._changed = asyncio.Event()
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the quota that are taken now."""
+        return self._used
+
+    def open(self) -> None:
+        """Take the folder and remove what a dead process left in it.
+
+        Raises `ConfigurationError` if another process has it, or it cannot be written.
+        """
+        with explained(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.directory.chmod(0o700)
+            self._lock = self._locked()
+            for file in self.directory.iterdir():
+                if file.name.endswith((FINISHED, UNFINISHED)):
+                    file.unlink()
+
+    def _locked(self) -> int:
+        file = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise ConfigurationError(
+                f"another process uses the spool folder {self.directory}",
+                hint="Stop it, or give this one a limits.spool_directory of its own.",
+                code="spool_in_use",
+                path="limits.spool_directory",
+            ) from None
+        return file
+
+    def close(self) -> None:
+        """Give the folder up; harmless when repeated."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def register(self, chunk: OpenChunk) -> None:
+        """`chunk` may be asked to close early from now on."""
+        self._growing.add(chunk)
+
+    def forget(self, chunk: OpenChunk) -> None:
+        """`chunk` is not asked any more."""
+        self._growing.discard(chunk)
+
+    async def room(self, size: int) -> None:
+        """Take `size` bytes of the quota; while there is no room, the largest growing chunk is closed early."""
+        while self._used and self._used + size > self.quota_bytes:
+            largest = max(self._growing, key=lambda chunk: chunk.held, default=None)
+            if largest is not None and largest.held:
+                await largest.close_early()
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        self._used += size
+
+    def settle(self, change: int) -> None:
+        """Bytes that turned out more (or, negative, fewer) than was taken; wakes those that wait for room."""
+        self._used += change
+        self._changed.set()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Errors of the local disk as the tree of `state.errors`."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> SluicewayError:
+    """A full disk may have room later; a folder that may not be written needs an operator."""
+    why = (error.strerror or "error").lower()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE):
+        return TransientError(
+            f"cannot write to {path}: {why}",
+            hint="Free space there, or lower limits.spool_quota_bytes; the unfinished file is removed and its part"
+            " is read again.",
+            code="disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "disk",
+        )
+    return ConfigurationError(
+        f"cannot write to {path}: {why}",
+        hint="Give limits.spool_directory a folder that this user may write to.",
+        code="spool",
+        path="limits.spool_directory",
+    )
