@@ -13,16 +13,16 @@ from pydantic import Field
 
 from connectors.base import Connector
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.files import FilesSettings
+from connectors.files.settings import FilesSettings
 from state.port import Port, direct
 
 SourceSettings = Annotated[ElasticsearchSettings | FilesSettings, Field(discriminator="type")]
 """What `source_system` may be."""
 
 CONNECTORS: Mapping[str, tuple[str, str]] = {
-    "elasticsearch": ("connectors.elasticsearch", "ElasticsearchConnector"),
-    "opensearch": ("connectors.elasticsearch", "ElasticsearchConnector"),
-    "files": ("connectors.files", "FilesConnector"),
+    "elasticsearch": ("connectors.elasticsearch.connector", "ElasticsearchConnector"),
+    "opensearch": ("connectors.elasticsearch.connector", "ElasticsearchConnector"),
+    "files": ("connectors.files.connector", "FilesConnector"),
 }
 """Kind → module and class, called as `Class(settings, port)`."""
 

@@ -18,7 +18,7 @@ TargetSettings = DuckDBTarget
 StageSettings = DuckDBStage
 """What `stage_system` may be; its kind is the target's."""
 
-LOADERS: Mapping[str, tuple[str, str]] = {"duckdb": ("loaders.duckdb", "DuckDBLoader")}
+LOADERS: Mapping[str, tuple[str, str]] = {"duckdb": ("loaders.duckdb.loader", "DuckDBLoader")}
 """Kind → module and class, called as `Class(target, stage, pipeline=, cursor=, port=)`."""
 
 

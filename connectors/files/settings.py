@@ -1,4 +1,4 @@
-"""Files as a source: `source_system` with `type: files`."""
+"""Settings of files as a source: `source_system` with `type: files`."""
 
 from __future__ import annotations
 
