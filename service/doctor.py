@@ -1,0 +1,104 @@
+"""The checklist before a pipeline goes live: every check is made, nothing is written, all is reported."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from service import functions
+from service.app import connect, open_drive, spool_directory, target
+from service.settings import PipelineConfig
+from state.checks import Check
+from state.errors import SluicewayError
+from state.model import Phase
+
+CLOCKS_APART = timedelta(seconds=30)
+"""A worker's clock only stamps records, but one that is further off makes them misleading."""
+
+Probe = Callable[[PipelineConfig], Awaitable[Sequence[Check]]]
+
+
+async def checkup(config: PipelineConfig) -> list[Check]:
+    """All checks of a pipeline. An error of one becomes a failed check and never stops the others."""
+    found: list[Check] = []
+    for name, probe in PROBES:
+        try:
+            found.extend(await probe(config))
+        except SluicewayError as error:
+            found.append(Check(name, False, error.message, error.hint))
+    return found
+
+
+async def user_functions(config: PipelineConfig) -> list[Check]:
+    checks = []
+    for phase in Phase:
+        reference = config.phases.of(phase).function
+        if reference is None:
+            continue
+        name = f"phases.{phase}.function"
+        try:
+            functions.resolve(reference)
+        except SluicewayError as error:
+            checks.append(Check(name, False, error.message, error.hint))
+        else:
+            checks.append(Check(name, True, f"{reference} can be imported"))
+    return checks
+
+
+async def drive_table(config: PipelineConfig) -> list[Check]:
+    async with aclosing(await open_drive(config)) as drive:
+        return [Check("drive_table", True, f"open, id {drive.id}"), clock("drive_table clock", await drive.now())]
+
+
+def clock(name: str, there: datetime) -> Check:
+    apart = abs(datetime.now(UTC) - there)
+    return Check(
+        name,
+        apart <= CLOCKS_APART,
+        f"{apart.total_seconds():.1f} s from this machine's",
+        "Set this machine's clock (NTP): times in logs and records mislead.",
+    )
+
+
+async def spool(config: PipelineConfig) -> list[Check]:
+    wanted = config.limits.spool_quota_bytes
+    there = existing(spool_directory(config).absolute())
+    free = shutil.disk_usage(there).free
+    return [
+        Check(
+            "limits.spool_quota_bytes",
+            free >= wanted,
+            f"{free:,} bytes are free at {there}, the quota is {wanted:,}",
+            "Free disk space, lower limits.spool_quota_bytes, or set limits.spool_directory elsewhere.",
+        )
+    ]
+
+
+def existing(path: Path) -> Path:
+    """`path` or its nearest parent that exists."""
+    return path if path.exists() else existing(path.parent)
+
+
+async def source(config: PipelineConfig) -> list[Check]:
+    async with aclosing(connect(config)) as there:
+        checks = list(await there.check())
+        contract = await there.contract()
+        checks.append(Check("contract", True, f"{len(contract.schema)} columns, cursor {contract.cursor}"))
+        return [*checks, clock("source clock", await there.now())]
+
+
+async def stage_and_target(config: PipelineConfig) -> list[Check]:
+    async with aclosing(target(config)) as there:
+        return list(await there.check())
+
+
+PROBES: Sequence[tuple[str, Probe]] = (
+    ("user functions", user_functions),
+    ("drive_table", drive_table),
+    ("spool", spool),
+    ("source_system", source),
+    ("target_system", stage_and_target),
+)

@@ -1,0 +1,134 @@
+"""Phase 3: read every part that is not read yet, bring its chunks to the stage, then COPY.
+
+A part is read inside one snapshot and checkpointed when it is complete. It is tried again whole, on a new
+snapshot; parts that are done stay done, whichever attempt read them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+
+import msgspec
+
+from connectors.base import Snapshot
+from loaders.parquet import ChunkLimits, ChunkWriter
+from service.bench import Bench
+from service.events import PartRead, RowsRead
+from service.parallel import each
+from service.phases.copying import copy_figures, copy_to_stage
+from service.phases.outcome import Outcome
+from service.retry import PART_ERRORS, retrying
+from state.contract import Contract
+from state.errors import RestartAttempt
+from state.model import Chunk, Manifest, Part, Phase, Run, Window
+
+HERE = Phase.SOURCE_TO_STAGE_TRANSFER
+
+
+async def perform(bench: Bench) -> Outcome:
+    contract = await retrying(bench.contract, bench.retry, bench.on_retry(HERE))
+    if not bench.run.manifest.parts:
+        await whole_range(bench, contract)
+    parts = bench.run.manifest.parts
+    unread = [number for number, part in enumerate(parts) if not part.is_read]
+
+    async def read(number: int) -> None:
+        await read_and_checkpoint(bench, contract, number)
+
+    await each(unread, bench.config.phases.source_to_stage_transfer.parallel_parts, read)
+    try:
+        copied = await copy_to_stage(bench)
+    except RestartAttempt:  # a staged file is gone or is not what was put there: read its part again
+        await bench.lease.checkpoint(unread_again)
+        raise
+    manifest = bench.run.manifest
+    return Outcome(
+        {
+            "rows": manifest.rows,
+            "chunks": len(manifest.chunks),
+            "bytes": sum(chunk.bytes for chunk in manifest.chunks),
+            "parts": len(manifest.parts),
+            "parts_read_before": len(parts) - len(unread),
+            "touched": touched(manifest),
+            **copy_figures(bench, copied),
+        }
+    )
+
+
+async def whole_range(bench: Bench, contract: Contract) -> None:
+    """One part, where pre-validation is switched off and nobody cut the read range."""
+    manifest = Manifest((Part(bench.run.read_range),), contract.digest)
+    await bench.lease.checkpoint(lambda run: msgspec.structs.replace(run, manifest=manifest))
+
+
+async def read_and_checkpoint(bench: Bench, contract: Contract, number: int) -> None:
+    """Read part `number` until it is complete, and put it into the manifest of the drive row."""
+    span = bench.run.manifest.parts[number].range
+    part = await retrying(
+        lambda: read_part(bench, contract, number, span), bench.retry, bench.on_retry(HERE), errors=PART_ERRORS
+    )
+    run = await bench.lease.checkpoint(lambda run: with_part(run, number, part))
+    done = sum(part.is_read for part in run.manifest.parts)
+    bench.emit(PartRead(run, part, done, len(run.manifest.parts)))
+
+
+async def read_part(bench: Bench, contract: Contract, number: int, span: Window) -> Part:
+    """One part inside one snapshot, its chunks staged. Raises `RestartAttempt` if a row is missing or too many."""
+    settings = bench.config.phases.source_to_stage_transfer
+    prefix = f"{bench.run.id.pipeline}/{bench.run.id.hash}/p{number:05d}"
+    limits = ChunkLimits(bytes=settings.chunk_bytes, rows=settings.chunk_rows)
+
+    async def put(chunk: Chunk, path: Path) -> None:
+        await retrying(lambda: bench.loader.put(bench.attempt, chunk, path), bench.retry, bench.on_retry(HERE))
+
+    async with (
+        bench.connector.open(span) as snapshot,
+        ChunkWriter(bench.spool, contract, prefix, snapshot.read_at, limits=limits, deliver=put) as writer,
+    ):
+        rows = await pour(bench, snapshot, writer)
+        require_all(span, rows, snapshot.count)
+        chunks = await writer.finish()
+        return Part(span, chunks, snapshot.count, rows, snapshot.kind, snapshot.read_at, dict(snapshot.touched))
+
+
+async def pour(bench: Bench, snapshot: Snapshot, writer: ChunkWriter) -> int:
+    """All batches into the writer; returns the rows that came."""
+    rows = 0
+    async with aclosing(snapshot.batches()) as batches:
+        async for batch in batches:
+            rows += batch.num_rows
+            await writer.write(batch)
+            bench.emit(RowsRead(bench.run, batch.num_rows))
+    return rows
+
+
+def require_all(span: Window, rows: int, count: int | None) -> None:
+    """Raise `RestartAttempt` unless the rows that came are as many as the snapshot holds."""
+    if count is not None and rows != count:
+        raise RestartAttempt(
+            f"the source counted {count} rows in {span} but gave {rows}",
+            hint="The part is read again on a new snapshot. If it happens again, look at the source's shards.",
+            code="rows_read",
+        )
+
+
+def with_part(run: Run, number: int, part: Part) -> Run:
+    """`run` with part `number` of its manifest replaced."""
+    parts = (*run.manifest.parts[:number], part, *run.manifest.parts[number + 1 :])
+    return msgspec.structs.replace(run, manifest=msgspec.structs.replace(run.manifest, parts=parts))
+
+
+def unread_again(run: Run) -> Run:
+    """`run` with its parts as they were cut, none of them read."""
+    parts = tuple(Part(part.range) for part in run.manifest.parts)
+    return msgspec.structs.replace(run, manifest=msgspec.structs.replace(run.manifest, parts=parts))
+
+
+def touched(manifest: Manifest) -> dict[str, int]:
+    """Values that a declared policy changed, by column."""
+    total: Counter[str] = Counter()
+    for part in manifest.parts:
+        total.update(part.touched)
+    return dict(total)

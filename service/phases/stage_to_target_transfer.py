@@ -1,0 +1,67 @@
+"""Phase 4: gate on every count so far, then merge with fence and receipt.
+
+The receipt is read first: a merge that committed and whose answer was lost is taken over, not repeated.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from service.bench import Bench
+from service.phases.copying import copy_figures, copy_to_stage, with_copy
+from service.phases.outcome import Outcome, recorded
+from service.proof import judge, transfer_links
+from state.errors import ReceiptMismatch
+from state.model import Phase, Receipt
+
+
+async def perform(bench: Bench) -> Outcome:
+    run = bench.run
+    identity = await target_identity(bench)
+    receipt = await earlier_receipt(bench, identity)
+    taken_over = receipt is not None
+    if receipt is None:
+        table = await proven_stage_table(bench)
+        bench.lease.require()
+        receipt = await bench.loader.merge(bench.attempt, run.manifest, await bench.contract(), table, identity)
+    counts = {**msgspec.structs.asdict(receipt.counts), "duplicates": receipt.counts.duplicates}
+    return Outcome({**counts, "receipt_token": receipt.token, "taken_over": taken_over}, receipt=receipt)
+
+
+async def target_identity(bench: Bench) -> str:
+    """As pre-validation found it; where that is switched off or replaced, the target is prepared here."""
+    found = recorded(bench.run, Phase.PRE_VALIDATION).get("target_identity")
+    return str(found) if found else await bench.loader.prepare(await bench.contract())
+
+
+async def earlier_receipt(bench: Bench, identity: str) -> Receipt | None:
+    """This run's receipt, if an earlier attempt committed it. Raises `ReceiptMismatch` if it is of other data."""
+    loads = await bench.loader.loads(bench.run.id.pipeline)
+    receipt = next((r for r in loads.receipts if r.run == bench.run.id), None)
+    if receipt is None:
+        return None
+    if receipt.manifest_digest == bench.run.manifest.digest and receipt.target_identity == identity:
+        return receipt
+    what = "other data" if receipt.manifest_digest != bench.run.manifest.digest else "another table"
+    raise ReceiptMismatch(
+        f"the target holds a receipt of {bench.run.name} for {what}",
+        hint="Nothing was written. To load the window again as a new run: sluiceway backfill over its span.",
+        code="receipt",
+    )
+
+
+async def proven_stage_table(bench: Bench) -> str:
+    """A stage table whose counts pass the gate; on any doubt about an older attempt's, a fresh one."""
+    figures = recorded(bench.run)
+    table, asserted = figures["stage_table"], figures.get("asserted_count")
+    counts = await bench.loader.counts(bench.attempt, bench.run.manifest, table)
+    copied = figures.get("copied_rows")
+    proof = judge(transfer_links(bench.run.manifest, counts, copied, asserted=asserted))
+    if proof.broken is not None and figures.get("stage_token") != bench.attempt.token and asserted is None:
+        copy = await copy_to_stage(bench)
+        counts = await bench.loader.counts(bench.attempt, bench.run.manifest, copy.table)
+        proof = judge(transfer_links(bench.run.manifest, counts, copy.rows, asserted=None))
+        table, again = copy.table, copy_figures(bench, copy)
+        await bench.lease.checkpoint(lambda run: with_copy(run, again))
+    proof.require()
+    return str(table)

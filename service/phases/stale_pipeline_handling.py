@@ -1,0 +1,32 @@
+"""Phase 1: settle what dead attempts of this pipeline left behind.
+
+Taking a run whose lease expired is the claim itself, and raising the fence before this phase has waited
+out any merge of an older attempt. What is left: runs of the pipeline whose worker is gone are counted for
+the operator, and staged files and tables that no unfinished run names are removed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from service.bench import Bench
+from service.phases.outcome import Outcome, recorded
+from state.model import RunStatus
+
+ORPHAN_AGE = timedelta(hours=1)
+"""Leftovers younger than this may belong to a run that another worker is just creating."""
+
+
+async def perform(bench: Bench) -> Outcome:
+    now = await bench.drive.now()
+    runs = await bench.drive.runs(
+        bench.run.id.pipeline, statuses=(RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
+    )
+    expired = [
+        run.name
+        for run in runs
+        if run.id != bench.run.id and run.lease_expires_at is not None and run.lease_expires_at < now
+    ]
+    tables = [table for run in runs if (table := recorded(run).get("stage_table"))]
+    swept = await bench.loader.sweep([run.manifest for run in runs], tables, now - ORPHAN_AGE)
+    return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})

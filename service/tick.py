@@ -1,0 +1,77 @@
+"""A look at the clock: which windows are due, and what the target already proves.
+
+A tick means "look", never "the interval of this tick": however late it comes, it finds the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from loaders.base import Loads
+from service.settings import PipelineConfig
+from state.drive import DriveTable, NewRun
+from state.model import Receipt, Run, RunKind, Window
+from state.windows import due, following
+
+
+def proven(loads: Loads) -> list[Receipt]:
+    """Receipts of the target as it is now; those of a table that was dropped since prove nothing about it."""
+    return [receipt for receipt in loads.receipts if receipt.target_identity == loads.target_identity]
+
+
+def run_floor(loads: Loads, window: Window) -> int:
+    """The highest run number of `window` that the target knows, of any drive table and any target identity."""
+    return max((receipt.run.number for receipt in loads.receipts if receipt.run.window == window), default=0)
+
+
+def closed_until(config: PipelineConfig, now: datetime) -> datetime:
+    """Windows that end at or before this instant are closed; `now` is the source's clock."""
+    edge = now - timedelta(seconds=config.windows.safety_lag_seconds)
+    return edge if config.windows.end is None else min(edge, config.windows.end)
+
+
+def due_windows(
+    config: PipelineConfig, runs: Sequence[Run], now: datetime, limit: int | None = None
+) -> list[Window]:
+    """Closed windows without a run, oldest first; one that overlaps unfinished work waits for it."""
+    busy = [run.window for run in runs if run.unfinished]
+    known = [run.window for run in runs]
+    found = due(config.windows.tiling(), known, closed_until(config, now), timedelta(0))
+    return [window for window in found if not any(window.overlaps(other) for other in busy)][:limit]
+
+
+async def open_windows(
+    config: PipelineConfig,
+    drive: DriveTable,
+    loads: Loads,
+    now: datetime,
+    owner: str,
+    *,
+    only: Window | None = None,
+) -> list[Run]:
+    """Create runs for the windows that are due, bounded, oldest first; `only` keeps those inside a span."""
+    runs = await drive.runs(config.pipeline_metadata.pipeline_name)
+    found = due_windows(config, runs, now)
+    if only is not None:
+        found = [window for window in found if only.covers(window)]
+    new = [new_run(config, loads, window, RunKind.SCHEDULED) for window in found[: config.limits.catch_up_windows]]
+    return await drive.create(config.pipeline_metadata.pipeline_name, owner, new) if new else []
+
+
+def backfill_windows(config: PipelineConfig, span: Window) -> list[Window]:
+    """The scheduled windows that lie in `span`, cut at its edges: what a backfill of `span` runs."""
+    tiling = config.windows.tiling()
+    pieces, start = [], tiling.start
+    while start < span.end:
+        end = following(tiling, start)
+        if end > span.start:
+            pieces.append(Window(max(start, span.start), min(end, span.end)))
+        start = end
+    return pieces
+
+
+def new_run(config: PipelineConfig, loads: Loads, window: Window, kind: RunKind) -> NewRun:
+    """A run of `window` that reads its lookback too."""
+    lookback = timedelta(seconds=config.windows.lookback_seconds)
+    return NewRun(window, kind, window.start - lookback, run_floor(loads, window))

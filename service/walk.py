@@ -1,0 +1,242 @@
+"""One attempt at a run: the phases that are not done yet, in order, each checkpointed; then its end.
+
+Whatever ends an attempt is turned here into what happens next: fail with a time to go on, quarantine,
+release, or silence where another worker owns the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import msgspec
+
+from service import functions
+from service.bench import Bench, utc_now
+from service.events import (
+    CleaningFailed,
+    PhaseFinished,
+    PhaseStarted,
+    RunFailed,
+    RunFenced,
+    RunFinished,
+    RunReleased,
+)
+from service.lease import finish
+from service.phases import STEPS
+from service.phases.copying import adopt_stage
+from service.phases.outcome import Outcome
+from service.retry import retrying
+from state.errors import (
+    AuditMismatch,
+    LeaseLost,
+    PermanentError,
+    RestartAttempt,
+    SluicewayError,
+    TransientError,
+    UnknownOutcome,
+)
+from state.model import Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
+
+CLEANING = (Phase.STAGE_CLEANING, Phase.TARGET_CLEANING)
+"""A clean-up that fails never un-succeeds a run."""
+
+READING = (Phase.PRE_VALIDATION, Phase.SOURCE_TO_STAGE_TRANSFER, Phase.STAGE_TO_TARGET_TRANSFER)
+
+EXTENDED = (Phase.STALE_PIPELINE_HANDLING, Phase.AUDIT)
+"""Phases that a user's function extends rather than replaces."""
+
+
+class Walk:
+    """Walks one claimed run to its end. Use once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._phase = Phase.STALE_PIPELINE_HANDLING
+        self._started = utc_now()
+
+    async def run(self) -> Run:
+        """Walk; returns the run as stored at the end. Raises only CancelledError, after releasing the run."""
+        try:
+            return await self._through_phases()
+        except asyncio.CancelledError:
+            if not self._bench.lease.lost:
+                await self._release()
+                raise
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            return self._fenced(LeaseLost("the lease ran out before it could be renewed"))
+        except LeaseLost as error:
+            return self._fenced(error)
+        except SluicewayError as error:
+            return await self._fail(error)
+        except Exception as error:  # noqa: BLE001 the one boundary: a defect ends this run, not the process
+            return await self._fail(
+                PermanentError(
+                    f"{type(error).__name__}: {error}",
+                    hint="This is a defect of Sluiceway; please report it with the output of --debug.",
+                    code="defect",
+                )
+            )
+
+    async def _through_phases(self) -> Run:
+        bench = self._bench
+        await retrying(
+            lambda: bench.loader.raise_fence(bench.attempt), bench.retry, bench.on_retry(self._phase)
+        )  # from here on no older attempt can write to the target
+        await self._forget_reading_if_contract_changed()
+        for phase in Phase:
+            if self._bench.run.done(phase):
+                continue
+            self._phase = phase
+            if await self._perform(phase):
+                return await self._end(RunStatus.SKIPPED)
+        return await self._end(RunStatus.COMPLETED)
+
+    async def _end(self, status: RunStatus) -> Run:
+        run = await self._bench.lease.checkpoint(
+            lambda run: msgspec.structs.replace(run, status=status, failure=None)
+        )
+        self._bench.emit(RunFinished(run))
+        return run
+
+    async def _perform(self, phase: Phase) -> bool:
+        """One phase with its checkpoint; True if the run is to be skipped from here on."""
+        bench = self._bench
+        settings = bench.config.phases.of(phase)
+        began = time.monotonic()
+        self._started = utc_now()
+        if not settings.enabled:
+            await self._store(phase, PhaseStatus.DISABLED, Outcome())
+            return False
+        bench.emit(PhaseStarted(bench.run, phase))
+        status = PhaseStatus.COMPLETED
+        try:
+            outcome = await self._tried(phase)
+        except LeaseLost:
+            raise
+        except SluicewayError as error:
+            if phase not in CLEANING:
+                raise
+            status, outcome = PhaseStatus.FAILED, Outcome({"error": error.message, "hint": error.hint})
+            bench.emit(CleaningFailed(bench.run, phase, error.message))
+        if outcome.skip:
+            status = PhaseStatus.SKIPPED
+        run = await self._store(phase, status, outcome)
+        bench.emit(PhaseFinished(run, phase, status, timedelta(seconds=time.monotonic() - began)))
+        return outcome.skip
+
+    async def _tried(self, phase: Phase) -> Outcome:
+        """A phase is tried again as a whole, but for the built-in reading, which retries part by part."""
+        if phase is Phase.SOURCE_TO_STAGE_TRANSFER and self._bench.config.phases.of(phase).function is None:
+            return await self._outcome(phase)
+        return await retrying(lambda: self._outcome(phase), self._bench.retry, self._bench.on_retry(phase))
+
+    async def _outcome(self, phase: Phase) -> Outcome:
+        function = self._bench.config.phases.of(phase).function
+        if function is None:
+            return await STEPS[phase](self._bench)
+        if phase not in EXTENDED:
+            return await self._by_user(phase, function)
+        own = await STEPS[phase](self._bench)
+        users = await self._by_user(phase, function, own)
+        return msgspec.structs.replace(own, figures={**users.figures, **own.figures}, skip=users.skip)
+
+    async def _by_user(self, phase: Phase, function: str, own: Outcome | None = None) -> Outcome:
+        """The user's function; where it extends a phase it sees what `own` found in the record."""
+        bench = self._bench
+        run = bench.run if own is None else with_record(bench.run, phase, PhaseStatus.RUNNING, own)
+        transfer = phase is Phase.SOURCE_TO_STAGE_TRANSFER
+        answer = await functions.call(function, bench.config.as_dict(), run, needs_count=transfer)
+        figures = {**answer.figures, "function": function}
+        if transfer and not answer.skip and answer.stage_count is not None:
+            figures |= await adopt_stage(bench, answer.stage_count)
+        return Outcome(figures, skip=answer.skip)
+
+    async def _store(self, phase: Phase, status: PhaseStatus, outcome: Outcome) -> Run:
+        record = PhaseRecord(status, self._started, utc_now(), outcome.figures)
+
+        def change(run: Run) -> Run:
+            return msgspec.structs.replace(
+                run,
+                phases={**run.phases, phase: record},
+                manifest=run.manifest if outcome.manifest is None else outcome.manifest,
+                receipt=outcome.receipt or run.receipt,
+            )
+
+        return await self._bench.lease.checkpoint(change)
+
+    async def _forget_reading_if_contract_changed(self) -> None:
+        """Parts read under another contract are of no use: read the window anew, as long as nothing is merged."""
+        run = self._bench.run
+        if run.receipt is not None or not run.manifest.parts or not run.done(Phase.PRE_VALIDATION):
+            return
+        self._phase = Phase.PRE_VALIDATION
+        contract = await retrying(self._bench.contract, self._bench.retry, self._bench.on_retry(self._phase))
+        if contract.digest != run.manifest.schema_digest:
+            await self._bench.lease.checkpoint(without_reading)
+
+    async def _fail(self, error: SluicewayError) -> Run:
+        bench = self._bench
+        failure = Failure(self._phase, error.kind, error.code, error.message, error.hint, utc_now())
+        retry_in = self._retry_in(error)
+        run = self._after(error)
+        try:
+            async with bench.lease.closing() as claim:
+                failed = await finish(
+                    bench.drive.fail(claim, run, failure, retry_in=retry_in, quarantine=retry_in is None)
+                )
+        except LeaseLost as lost:
+            return self._fenced(lost)
+        bench.emit(RunFailed(failed, failure))
+        return failed
+
+    def _after(self, error: SluicewayError) -> Run:
+        """The run as it is stored with its failure: what cannot be continued is forgotten."""
+        run = self._bench.run
+        if isinstance(error, RestartAttempt) and self._phase is Phase.STAGE_TO_TARGET_TRANSFER:
+            run = without_reading(run)
+        if isinstance(error, AuditMismatch):
+            record = PhaseRecord(PhaseStatus.FAILED, self._started, utc_now(), error.figures)
+            run = msgspec.structs.replace(run, phases={**run.phases, self._phase: record})
+        return run
+
+    def _retry_in(self, error: SluicewayError) -> timedelta | None:
+        """When the run goes on by itself; None: never, an operator decides."""
+        limits = self._bench.config.limits
+        same = self._bench.run.failure is not None and self._bench.run.failure.kind == error.kind
+        strikes = (self._bench.run.strikes if same else 0) + 1
+        if strikes >= limits.attempts_per_error_class:
+            return None
+        if isinstance(error, RestartAttempt | UnknownOutcome):
+            return timedelta(0)
+        if isinstance(error, TransientError):
+            backoff = min(limits.retry_cap_seconds, limits.retry_base_seconds * 2 ** (strikes - 1))
+            return timedelta(seconds=max(backoff, error.retry_after or 0.0))
+        return None
+
+    async def _release(self) -> None:
+        try:
+            async with self._bench.lease.closing() as claim:
+                run = await finish(self._bench.drive.release(claim, claim.run))
+        except LeaseLost as error:
+            self._fenced(error)
+        else:
+            self._bench.emit(RunReleased(run))
+
+    def _fenced(self, error: LeaseLost) -> Run:
+        self._bench.emit(RunFenced(self._bench.run, error.message))
+        return self._bench.run
+
+
+def with_record(run: Run, phase: Phase, status: PhaseStatus, outcome: Outcome) -> Run:
+    record = PhaseRecord(status, figures=outcome.figures)
+    return msgspec.structs.replace(run, phases={**run.phases, phase: record})
+
+
+def without_reading(run: Run) -> Run:
+    """`run` with everything from pre-validation on forgotten, so that it reads its window anew."""
+    phases = {phase: record for phase, record in run.phases.items() if phase not in READING}
+    return msgspec.structs.replace(run, phases=phases, manifest=Manifest())

@@ -1,0 +1,161 @@
+"""Runs of one pipeline in this process: open what is due, claim, walk, until nothing is left to do now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from connectors.base import Connector
+from loaders.base import Loader, Loads
+from loaders.spool import Spool
+from service.bench import Bench
+from service.events import Emit, RunClaimed, RunsRepaired, WindowsOpened
+from service.lease import LeaseKeeper
+from service.parallel import each
+from service.retry import RetryPolicy, retrying
+from service.settings import PipelineConfig
+from service.tick import new_run, open_windows, proven
+from service.walk import Walk
+from state.drive import DriveTable
+from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What it takes to run one pipeline. `connect` makes a connector for one attempt."""
+
+    config: PipelineConfig
+    connect: Callable[[], Connector]
+    loader: Loader
+    drive: DriveTable
+    spool: Spool
+    emit: Emit
+    owner: str
+
+    @property
+    def pipeline(self) -> str:
+        return self.config.pipeline_metadata.pipeline_name
+
+    @property
+    def retry(self) -> RetryPolicy:
+        limits = self.config.limits
+        return RetryPolicy(limits.tries_per_phase, limits.try_base_seconds, limits.try_cap_seconds)
+
+    async def repair(self) -> Loads:
+        """Take over what the target proves, and lift the token counter above the target's, before any claim.
+
+        So a drive table that was lost or restored loads nothing twice.
+        """
+        loads = await self._tried(lambda: self.loader.loads(self.pipeline))
+        repaired = await self._tried(lambda: self.drive.adopt(self.pipeline, proven(loads), loads.highest_token))
+        if repaired:
+            self.emit(RunsRepaired(self.pipeline, tuple(run.name for run in repaired)))
+        return loads
+
+    async def open(self, only: Window | None = None) -> list[Run]:
+        """Repair the ledger from the target's receipts, then create runs for the windows that are due."""
+        loads = await self.repair()
+        async with aclosing(self.connect()) as connector:
+            now = await self._tried(connector.now)
+        opened = await self._tried(
+            lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
+        )
+        if opened:
+            self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
+        return opened
+
+    async def run_due(self, only: Window | None = None) -> list[Run]:
+        """Everything that is due now, once; returns the runs that this process ended, in order of ending.
+
+        Runs that wait for a later time stay for a later call.
+        """
+        ended: list[Run] = []
+        async with self._keeping() as keeper:
+            await self.open(only)
+            while await self._claim_all(keeper, ended, only):
+                await self.open(only)
+        return ended
+
+    async def backfill(self, windows: Sequence[Window]) -> list[Run]:
+        """Runs over these windows, whatever the ledger says of them; N+1 where one was done before."""
+        loads = await self.repair()
+        new = [new_run(self.config, loads, window, RunKind.BACKFILL) for window in windows]
+        created = await self._tried(lambda: self.drive.create(self.pipeline, self.owner, new))
+        return await self.run_these([run.id for run in created])
+
+    async def run_these(self, runs: Sequence[RunId]) -> list[Run]:
+        """The named runs, up to `max_open` at a time; one that somebody else holds is left out."""
+        ended: list[Run] = []
+        async with self._keeping() as keeper:
+
+            async def one(run: RunId) -> None:
+                ended.extend(await self._claim_until_settled(keeper, run))
+
+            await each(runs, self.config.windows.max_open, one)
+        return ended
+
+    @asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[LeaseKeeper]:
+        keeper = LeaseKeeper(self.drive, self.lease)
+        keeping = asyncio.create_task(keeper.keep(), name="lease-keeper")
+        try:
+            yield keeper
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        if not keeping.cancelled():
+            keeping.result()  # a keeper that ended by itself is a defect, and is raised here
+
+    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
+        """A step outside a run: its retries have nobody to be told to but the caller, who sees the last error."""
+        return await retrying(step, self.retry, lambda _tries, _wait, _error: None)
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.config.limits.lease_seconds)
+
+    async def _claim_all(self, keeper: LeaseKeeper, ended: list[Run], only: Window | None) -> bool:
+        """`max_open` walkers that claim until nothing is due; True if there was something."""
+        before = len(ended)
+
+        async def walker(_number: int) -> None:
+            while (run := await self._claim_one(keeper, only=only)) is not None:
+                ended.append(run)
+
+        walkers = self.config.windows.max_open
+        await each(range(walkers), walkers, walker)
+        return len(ended) > before
+
+    async def _claim_until_settled(self, keeper: LeaseKeeper, run: RunId) -> list[Run]:
+        """Attempts at one run until it is finished or waits for a time or a person."""
+        last: list[Run] = []
+        while (ended := await self._claim_one(keeper, run=run)) is not None:
+            last = [ended]
+            if ended.status is not RunStatus.FAILED:
+                break
+        return last
+
+    async def _claim_one(
+        self, keeper: LeaseKeeper, *, run: RunId | None = None, only: Window | None = None
+    ) -> Run | None:
+        asked_at = time.monotonic()
+        ordered = self.config.windows.ordered
+        claim = await self._tried(
+            lambda: self.drive.claim(self.pipeline, self.owner, self.lease, run=run, within=only, ordered=ordered)
+        )
+        return None if claim is None else await self._walk(keeper, claim, asked_at)
+
+    async def _walk(self, keeper: LeaseKeeper, claim: Claim, asked_at: float) -> Run:
+        self.emit(RunClaimed(claim.run, next((p for p in Phase if not claim.run.done(p)), Phase.TARGET_CLEANING)))
+        async with keeper.hold(claim, asked_at) as lease, aclosing(self.connect()) as connector:
+            bench = Bench(
+                self.config, connector, self.loader, self.drive, self.spool, lease, self.emit, self.retry
+            )
+            return await Walk(bench).run()

@@ -1,0 +1,162 @@
+"""A worker that was paused past its lease writes nothing any more (G-6, G-11; cases 8, 9)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from state.errors import ReceiptMismatch
+from state.model import RunStatus
+from state.port import Port
+from tests.lifecycle.world import World, events
+
+SPAWN = multiprocessing.get_context("forkserver")
+SHORT_LEASE = {"windows": {"width": "2h"}, "limits": {"lease_seconds": 1}}
+MERGE = "loader.merge"
+
+
+def pause_at(effect: str, paused: Path) -> Port:
+    """Stops this process with SIGSTOP just before the first effect whose name begins with `effect`."""
+
+    @contextmanager
+    def port(name: str) -> Iterator[None]:
+        if name.startswith(effect) and not paused.exists():
+            paused.write_text(name)
+            os.kill(os.getpid(), signal.SIGSTOP)
+        yield
+
+    return port
+
+
+def paused_worker(world: World, effect: str, paused: Path, after: Path) -> None:
+    """Body of the process; what it still sends after the pause goes to `after`."""
+    heard = []
+    world.run(pause_at(effect, paused), heard.append)
+    after.write_text("\n".join(type(event).__name__ for event in heard))
+
+
+def wait_for(path: Path) -> None:
+    for _ in range(600):
+        if path.exists():
+            time.sleep(0.2)  # the signal follows the file
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path.name} did not appear")
+
+
+def state_of(world: World) -> tuple:
+    loads = world.query("SELECT * FROM SLUICEWAY_LOADS ORDER BY ALL")
+    return world.content_hash(), loads, world.runs()
+
+
+@pytest.mark.parametrize("effect", ["drive.checkpoint", "loader.put", "loader.copy", MERGE])
+def test_a_worker_paused_past_its_lease_is_fenced_g6(tmp_path: Path, effect: str):
+    world = World(tmp_path, SHORT_LEASE)
+    world.write("day", events(100))
+    paused, after = tmp_path / "paused", tmp_path / "after"
+    first = SPAWN.Process(target=paused_worker, args=(world, effect, paused, after))
+    first.start()
+    wait_for(paused)
+    second = World(
+        tmp_path, {**SHORT_LEASE, "limits": {"lease_seconds": 1, "spool_directory": f"{tmp_path}/spool2"}}
+    )
+    for _ in range(100):
+        if ended := second.run():
+            break
+        time.sleep(0.1)
+    assert [run.status for run in ended] == [RunStatus.COMPLETED]
+    assert ended[0].token == 2
+    before = state_of(world)
+    os.kill(first.pid, signal.SIGCONT)
+    first.join(30)
+    assert first.exitcode == 0
+    assert "RunFenced" in after.read_text().split()
+    assert state_of(world) == before
+
+
+def test_a_lost_drive_table_is_repaired_from_receipts_and_nothing_is_loaded_twice_g8(tmp_path: Path):
+    world = World(tmp_path, {})
+    world.write("day", events(100))
+    assert len(world.run()) == 2
+    content, receipts = world.content_hash(), world.receipts()
+    for file in tmp_path.glob("drive.sqlite*"):
+        file.unlink()
+    assert world.run() == []
+    assert [run.status for run in world.runs()] == [RunStatus.COMPLETED] * 2
+    assert (world.content_hash(), world.receipts()) == (content, receipts)
+
+
+def test_after_a_lost_drive_table_tokens_go_on_above_those_of_the_target(tmp_path: Path):
+    world = World(tmp_path, {"windows": {"end": "2025-11-15T01:00:00Z"}})
+    world.write("day", events(100))
+    [first] = world.run()
+    for file in tmp_path.glob("drive.sqlite*"):
+        file.unlink()
+    [second] = World(tmp_path, {}).run()
+    assert second.token > first.token
+
+
+def test_a_window_loaded_again_after_the_target_was_made_anew_is_loaded_not_taken_as_done(tmp_path: Path):
+    world = World(tmp_path, {})
+    world.write("day", events(100))
+    world.run()
+    world.execute("DROP TABLE events")
+    for file in tmp_path.glob("drive.sqlite*"):
+        file.unlink()
+    runs = world.run()
+    assert [run.id.number for run in runs] == [2, 2]
+    assert world.query("SELECT count(*) FROM events") == [(100,)]
+
+
+def test_a_target_made_anew_under_a_run_with_a_receipt_is_a_receipt_mismatch_g8(tmp_path: Path):
+    """The merge was committed, its checkpoint was not, and then somebody replaced the table."""
+    world = World(tmp_path, {"windows": {"width": "2h"}})
+    world.write("day", events(100))
+    kill_after_commit(world)
+    world.execute("DROP TABLE events")
+    world.execute("DROP TABLE IF EXISTS events__SLUICEWAY_FENCE")
+    [run] = world.run()
+    assert (run.status, run.failure.kind) == (RunStatus.FAILED, ReceiptMismatch.kind)
+    assert run.quarantined_at is not None
+    assert len(world.receipts()) == 1
+
+
+def kill_after_commit(world: World) -> None:
+    process = SPAWN.Process(target=killed_after_commit, args=(world,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(world.receipts()) == 1
+
+
+def killed_after_commit(world: World) -> None:
+    @contextmanager
+    def port(name: str) -> Iterator[None]:
+        yield
+        if name == "loader.merge.commit":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    world.run(port)
+
+
+def test_two_workers_share_the_windows_and_load_each_once(tmp_path: Path):
+    world = World(tmp_path, {"windows": {"width": "10m", "max_open": 2}})
+    world.write("day", events(120))
+    other = World(tmp_path, {**world.settings, "limits": {"spool_directory": f"{tmp_path}/spool2"}})
+    first = SPAWN.Process(target=World.run, args=(world,))
+    second = SPAWN.Process(target=World.run, args=(other,))
+    for process in (first, second):
+        process.start()
+    for process in (first, second):
+        process.join(120)
+        assert process.exitcode == 0
+    world.run()
+    assert sorted(world.receipts()) == sorted(run.name for run in world.runs())
+    assert world.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]

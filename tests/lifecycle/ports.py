@@ -1,0 +1,52 @@
+"""Doors for crash tests: one that records effects, one that kills or loses the answer at the n-th of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from state.errors import TransientError
+from state.port import Port
+
+
+class Moment(StrEnum):
+    """Where in an effect the process dies, or what it is told."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    ANSWER_LOST = "answer lost"
+
+
+def recorder(log: Path) -> Port:
+    """Appends the name of every effect to `log`, one per line, in the order in which they begin."""
+
+    @contextmanager
+    def port(name: str) -> Iterator[None]:
+        with log.open("a") as file:
+            file.write(name + "\n")
+        yield
+
+    return port
+
+
+def trap(number: int, moment: Moment) -> Port:
+    """Lets `number` effects pass; at the next one the process is killed, or the effect's answer is lost."""
+    seen = 0
+
+    @contextmanager
+    def port(_name: str) -> Iterator[None]:
+        nonlocal seen
+        mine, seen = seen == number, seen + 1
+        if mine and moment is Moment.BEFORE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield
+        if mine and moment is Moment.AFTER:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mine:
+            raise TransientError("the answer was lost on its way", code="answer_lost")
+
+    return port

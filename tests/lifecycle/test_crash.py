@@ -1,0 +1,103 @@
+"""A process killed at any of its effects loses nothing and loads nothing twice (G-2, G-8; cases 1-7, 13).
+
+The points come from a recorded run, so an effect that somebody adds is a point on the same day. Each point is
+tried three ways: killed before it, killed after it, and its answer lost. The restart finds an empty spool.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from state.model import RunStatus
+from tests.lifecycle.ports import Moment, recorder, trap
+from tests.lifecycle.world import START, World, events
+
+SPAWN = multiprocessing.get_context("forkserver")
+SPAWN.set_forkserver_preload(["tests.lifecycle.world", "tests.lifecycle.ports"])
+
+MODES = {
+    "merge": {},
+    "append": {"target_system": {"mode": "append", "key": [], "version": "read_at"}, "source_system": {"key": []}},
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `number`-th effect of the recorded run."""
+
+    number: int
+    name: str
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.moment} {self.name} (effect {self.number})"
+
+
+def attempt(world: World, point: Point | None) -> None:
+    """Body of a worker process."""
+    runs = world.run() if point is None else world.run(trap(point.number, point.moment))
+    assert all(run.status is RunStatus.COMPLETED for run in runs if not run.unfinished)
+
+
+def in_process(world: World, point: Point | None) -> int:
+    """Exit code of a worker process of its own; -9: killed."""
+    process = SPAWN.Process(target=attempt, args=(world, point))
+    process.start()
+    process.join(60)
+    assert process.exitcode is not None, "the worker process hangs"
+    return process.exitcode
+
+
+def new_world(root: Path, mode: str) -> World:
+    world = World(root, MODES[mode])
+    world.write("day", events(100, START, timedelta(seconds=60)))
+    return world
+
+
+def points(names: list[str]) -> list[Point]:
+    """The first and the last time that each effect happens, before, after, and with its answer lost."""
+    last = {name: number for number, name in enumerate(names)}
+    chosen = {names.index(name) for name in last} | set(last.values())
+    return [Point(number, names[number], moment) for number in sorted(chosen) for moment in Moment]
+
+
+def survives(base: Path, mode: str, point: Point, expected: tuple[str, list[str]]) -> str:
+    """Kill at `point`, restart with an empty spool; what is wrong afterwards, or an empty text."""
+    world = new_world(base / f"{point.number:04d}-{point.moment.name.lower()}", mode)
+    code = in_process(world, point)
+    if point.moment is not Moment.ANSWER_LOST and code != -9:
+        return f"{point}: was not killed, exit {code}"
+    shutil.rmtree(world.root / "spool", ignore_errors=True)
+    again = in_process(world, None)
+    found = (world.content_hash(), sorted(world.receipts()))
+    left = [name for (name,) in world.query("SELECT table_name FROM duckdb_tables()") if "_A" in name]
+    shutil.rmtree(world.root)
+    if again != 0 or found != expected:
+        return f"{point}: exit {code}, then {again}; receipts {found[1]}; same rows: {found[0] == expected[0]}"
+    return f"{point}: stage tables are left over: {left}" if left else ""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_at_any_effect_the_target_equals_the_run_without_fault(tmp_path: Path, mode: str, capsys):
+    world = new_world(tmp_path / "without-fault", mode)
+    log = tmp_path / "effects"
+    runs = world.run(recorder(log))
+    names = log.read_text().split()
+    assert [run.status for run in runs] == [RunStatus.COMPLETED] * 2
+    expected = (world.content_hash(), sorted(world.receipts()))
+    assert len(expected[1]) == 2
+    todo = points(names)
+    with ThreadPoolExecutor(2) as pool:
+        wrong = [text for text in pool.map(lambda p: survives(tmp_path, mode, p, expected), todo) if text]
+    with capsys.disabled():
+        kinds = len(set(names))
+        print(f"\n{mode}: {len(todo)} crash points of {len(names)} effects ({kinds} kinds), {len(wrong)} wrong")
+    assert len(todo) >= 25
+    assert not wrong, "\n".join(wrong)
