@@ -1,24 +1,36 @@
-# Everything is installed into .venv; nothing outside the repository is changed but ~/.cache.
+# Everything is installed into .venv, what is downloaded is kept in ~/.cache; root is only needed where a Debian package is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: check test clean
+.PHONY: demo test check bench soak clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
 	touch $@
 
-check: $(VENV)/.installed
+check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed ## every test that this machine can run, real servers included
+	$(PYTEST)
 
-clean:
-	rm -rf $(VENV) .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+soak: $(VENV)/.installed ## long: every crash point, kills at random moments under load, full sizes (SOAK_MINUTES=10)
+	$(PYTEST) -q -s tests/soak/soak_*.py
+
+bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
+	@for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+clean: ## remove what was made here; the cache outside the repository stays
+	rm -rf $(VENV) .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
