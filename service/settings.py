@@ -114,6 +114,9 @@ class SourceToStage(PhaseSettings):
     """Rows of a Parquet file at most. Default 1,000,000: bounds the work of one file where rows are small."""
     parallel_parts: Annotated[int, Field(strict=True, ge=1, le=64)] = 2
     """Parts of one window read at the same time. Default 2: kind to the source."""
+    snapshot_max_age_seconds: Seconds = 900.0
+    """Seconds that one part may take in its snapshot; one that stalls longer is given up and read again. Default
+    900: old snapshots weigh on a source."""
 
 
 class CountTolerances(Group):

@@ -6,6 +6,7 @@ snapshot; parts that are done stay done, whichever attempt read them.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
@@ -75,6 +76,23 @@ async def read_and_checkpoint(bench: Bench, contract: Contract, number: int) -> 
 
 
 async def read_part(bench: Bench, contract: Contract, number: int, span: Window) -> Part:
+    """One part, its chunks staged, or `RestartAttempt` if its snapshot grew older than it may."""
+    seconds = bench.config.phases.source_to_stage_transfer.snapshot_max_age_seconds
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await read_in_snapshot(bench, contract, number, span)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise RestartAttempt(
+            f"the part {span} was not read within {seconds:g} seconds, the most that its snapshot may last",
+            hint="It is read again. If that happens again, lower"
+            " phases.source_to_stage_transfer.rows_per_part, or raise snapshot_max_age_seconds there.",
+            code="snapshot_age",
+        ) from None
+
+
+async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: Window) -> Part:
     """One part inside one snapshot, its chunks staged. Raises `RestartAttempt` if a row is missing or too many."""
     settings = bench.config.phases.source_to_stage_transfer
     prefix = f"{bench.run.id.pipeline}/{bench.run.id.hash}/p{number:05d}"

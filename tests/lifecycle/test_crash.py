@@ -84,18 +84,28 @@ def survives(base: Path, mode: str, point: Point, expected: tuple[str, list[str]
     return f"{point}: stage tables are left over: {left}" if left else ""
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_killed_at_any_effect_the_target_equals_the_run_without_fault(tmp_path: Path, mode: str, capsys):
-    world = new_world(tmp_path / "without-fault", mode)
-    log = tmp_path / "effects"
+def no_fault(base: Path, mode: str) -> tuple[list[str], tuple[str, list[str]]]:
+    """The effects of a run without fault, and what it leaves: content hash and receipts."""
+    world = new_world(base / "without-fault", mode)
+    log = base / "effects"
     runs = world.run(recorder(log))
-    names = log.read_text().split()
     assert [run.status for run in runs] == [RunStatus.COMPLETED] * 2
     expected = (world.content_hash(), sorted(world.receipts()))
     assert len(expected[1]) == 2
-    todo = points(names)
+    return log.read_text().split(), expected
+
+
+def wrong_at(base: Path, mode: str, todo: list[Point], expected: tuple[str, list[str]]) -> list[str]:
+    """What is wrong after a crash at each of `todo`; empty if nothing is."""
     with ThreadPoolExecutor(2) as pool:
-        wrong = [text for text in pool.map(lambda p: survives(tmp_path, mode, p, expected), todo) if text]
+        return [text for text in pool.map(lambda point: survives(base, mode, point, expected), todo) if text]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_at_any_effect_the_target_equals_the_run_without_fault(tmp_path: Path, mode: str, capsys):
+    names, expected = no_fault(tmp_path, mode)
+    todo = points(names)
+    wrong = wrong_at(tmp_path, mode, todo, expected)
     with capsys.disabled():
         kinds = len(set(names))
         print(f"\n{mode}: {len(todo)} crash points of {len(names)} effects ({kinds} kinds), {len(wrong)} wrong")
