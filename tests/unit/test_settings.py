@@ -48,6 +48,7 @@ PROMISED = {
             "chunk_bytes": 134_217_728,
             "chunk_rows": 1_000_000,
             "parallel_parts": 2,
+            "snapshot_max_age_seconds": 900.0,
         },
         "stage_to_target_transfer": {"enabled": True, "function": None},
         "audit": {
