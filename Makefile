@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test test-matrix check bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,7 +24,12 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 test: $(VENV)/.installed ## every test that this machine can run, real servers included
+	@$(BIN)/python -m tests.servers.install
 	$(PYTEST)
+
+test-matrix: $(VENV)/.installed ## the server tests with Elasticsearch 9 and OpenSearch 3 too, where a JDK >= 21 is found
+	@SLUICEWAY_TEST_MATRIX=1 $(BIN)/python -m tests.servers.install
+	SLUICEWAY_TEST_MATRIX=1 $(PYTEST) tests/integration tests/faults
 
 soak: $(VENV)/.installed ## long: every crash point, kills at random moments under load, full sizes (SOAK_MINUTES=10)
 	$(PYTEST) -q -s tests/soak/soak_*.py

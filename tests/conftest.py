@@ -1,8 +1,10 @@
-"""What all tests share: the kill matrices of the contract suites, shown at the end of the session."""
+"""What all tests share: real search servers, and the kill matrices of the contract suites, shown at the end."""
 
 from __future__ import annotations
 
 from tests.contract.kill_matrix import PROVEN
+
+pytest_plugins = ["tests.servers.fixtures"]
 
 
 def pytest_terminal_summary(terminalreporter):

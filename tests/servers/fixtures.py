@@ -1,0 +1,34 @@
+"""What tests on real search servers share; `tests/conftest.py` takes these in.
+
+A test that takes `server` runs on every release of the session. To run on some only:
+`@pytest.mark.parametrize("server", [OS2], indirect=True)`.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.servers.farm import FARM, finish, note_wanted, releases
+from tests.servers.search import SearchServer
+
+
+@pytest.fixture(scope="session", params=releases(), ids=str)
+def server(request) -> SearchServer:
+    """A running search server of the session; tests use index names of their own (`client.new_index`)."""
+    return FARM.get(request.param)
+
+
+def pytest_collection_finish(session):
+    callspecs = [item.callspec for item in session.items if hasattr(item, "callspec")]
+    note_wanted(value for spec in callspecs for value in spec.params.values())
+
+
+def pytest_sessionfinish():
+    FARM.stop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter):
+    if FARM.wanted:
+        terminalreporter.section("search servers")
+        finish(terminalreporter.write_line)

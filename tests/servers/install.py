@@ -1,0 +1,62 @@
+"""Brings what the server tests need onto this machine: a JDK and Maven from Debian, the servers from Maven.
+
+`python -m tests.servers.install` does nothing, and says nothing, where everything is there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+from tests.servers.farm import releases
+from tests.servers.java import java_home
+from tests.servers.search import ALWAYS, cache, install
+
+OLDEST = max(release.java for release in ALWAYS)
+
+
+def main() -> None:
+    wanted = []
+    if java_home(OLDEST) is None:
+        wanted.append("jdk")
+    if not shutil.which("mvn") and any(not (cache() / str(release)).is_dir() for release in releases()):
+        wanted.append("maven")
+    if wanted:
+        _from_debian(wanted)
+    for release in releases():
+        if not (cache() / str(release)).is_dir():
+            print(f"fetching {release} into {cache()}", flush=True)
+            install(release)
+
+
+def _from_debian(wanted: list[str]) -> None:
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        sys.exit(f"the server tests need a JDK of version {OLDEST} or newer, and mvn: please install them")
+    _apt("update")
+    packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
+    print(f"installing {' '.join(packages)} from Debian", flush=True)
+    _apt("install", "-y", "--no-install-recommends", *packages)
+
+
+def _newest_jdk() -> str:
+    """The newest `openjdk-NN-jre-headless` that this Debian has."""
+    pattern = r"^openjdk-[0-9]+-jre-headless$"
+    found = subprocess.run(
+        ["apt-cache", "search", "--names-only", pattern], capture_output=True, text=True, check=True
+    )
+    versions = [int(number) for number in re.findall(r"^openjdk-(\d+)-jre-headless", found.stdout, re.MULTILINE)]
+    if not versions:
+        sys.exit("this Debian has no openjdk-NN-jre-headless")
+    return f"openjdk-{max(versions)}-jre-headless"
+
+
+def _apt(*words: str) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "-qq", *words], check=True, env=environment, stdin=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
