@@ -55,7 +55,8 @@ def _newest_jdk() -> str:
 
 def _apt(*words: str) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "-qq", *words], check=True, env=environment, stdin=subprocess.DEVNULL)
+    command = ["apt-get", "-qq", "-o", "Dpkg::Use-Pty=0", *words]
+    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def install(release: Release) -> Path:
 
 
 def _fetch(release: Release, folder: Path) -> Path:
-    command = ["mvn", "-B", "-q", "-Dstyle.color=never", f"-Dmaven.repo.local={cache() / 'maven'}", PLUGIN]
+    command = ["mvn", "-B", "-q", f"-Dmaven.repo.local={cache() / 'maven'}", PLUGIN]
     command += [f"-Dartifact={release.artifact}", f"-DoutputDirectory={folder}", "-Dmdep.useBaseVersion=true"]
     subprocess.run(command, check=True, cwd=folder, stdin=subprocess.DEVNULL)
     [archive] = folder.glob("*.zip")
