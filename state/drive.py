@@ -61,8 +61,9 @@ class DriveTable(Protocol):
         """Take over what the target proves: repair a lost or restored drive table from receipts.
 
         A run of this pipeline that is unknown here is created COMPLETED with its receipt (and the drive
-        id of the receipt); an unfinished one becomes COMPLETED. The pipeline's token counter is lifted
-        to `token_floor` at least. Returns the runs that changed. Repeating it changes nothing.
+        id of the receipt). An unfinished one becomes COMPLETED, unless a worker holds it, or its manifest is
+        the receipt's: then going on finds the receipt, and its audit is still done. The pipeline's token
+        counter is lifted to `token_floor` at least. Returns the runs that changed. Repeating it changes nothing.
         """
 
     async def claim(

@@ -7,6 +7,8 @@ CREATE TABLE sluiceway_drive (
 
 -- One row per run. Times are UTC text with microseconds, so that they read well and sort right.
 -- A phase's column holds {"status", "started_at", "finished_at", and the phase's own figures}.
+-- An ordinary table: rows with a manifest are large, and of one WITHOUT ROWID the integrity_check of
+-- SQLite 3.40 (Debian 12) says, wrongly, that it holds NULLs.
 CREATE TABLE pipeline_execution_drive (
     pipeline_id TEXT NOT NULL,
     pipeline_name TEXT NOT NULL,
@@ -40,7 +42,7 @@ CREATE TABLE pipeline_execution_drive (
     superseded_by INTEGER NOT NULL,
     drive_id TEXT NOT NULL,
     PRIMARY KEY (pipeline_name, query_window_start_timestamp, query_window_end_timestamp, run_number, drive_id)
-) WITHOUT ROWID;
+);
 
 CREATE INDEX unfinished_runs ON pipeline_execution_drive
     (pipeline_name, query_window_start_timestamp, query_window_end_timestamp, run_number)

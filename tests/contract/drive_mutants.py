@@ -1,0 +1,9 @@
+"""Every broken drive table, by what is wrong with it."""
+
+from __future__ import annotations
+
+from tests.contract.drive_mutants_leases import LEASES
+from tests.contract.drive_mutants_reopen import REOPEN
+from tests.contract.drive_mutants_runs import RUNS
+
+MUTANTS = {**RUNS, **LEASES, **REOPEN}
