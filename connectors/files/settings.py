@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
+from connectors.files.words import check_word
 from state.settings import Group
 
 Name = Annotated[str, Field(min_length=1)]
@@ -18,12 +19,36 @@ class FilesSettings(Group):
     type: Literal["files"]
     """Kind of source. No default: the source is named."""
     path: Name
-    """Path or glob pattern of the files. No default."""
+    """A file, a folder (all files below it with the format's ending) or a glob pattern, `**` for any depth. No
+    default. It must match at least one file: a mistyped pattern looks like an empty source."""
     format: Literal["parquet", "csv", "ndjson"] = "parquet"
     """Format of all files. Default parquet: the one that declares its own columns."""
     cursor: Name
-    """Column that windows are cut by. No default."""
+    """Column that windows are cut by, a timestamp or date; an instant without a zone is UTC. No default."""
     key: tuple[Name, ...] = ()
     """Columns that identify a row. Default none: a file has no key of its own."""
-    types: Mapping[Name, Name] = {}
-    """Column to type word (string, int64, timestamp, …); needed by csv and ndjson, which declare none."""
+    types: Mapping[Name, Annotated[str, AfterValidator(check_word)]] = {}
+    """Column to type word (string, int64, timestamp, …); needed by csv and ndjson, which declare none. Default
+    none: Parquet declares its own, and takes no other."""
+    exclude: tuple[Name, ...] = ()
+    """Column patterns that are not read. Default none: what is left out is lost for good, so a column that `types`
+    does not name is an error."""
+    null_cursor: Literal["error", "ignore"] = "error"
+    """What to do with rows whose cursor is NULL: they belong to no window. `ignore` leaves them out, and each part
+    reports how many there are. Default error: nothing is left out unasked."""
+    null_values: tuple[str, ...] = ("",)
+    """Unquoted texts that mean NULL in a csv, in every column. Default only the empty one: a name may be `NULL`. A
+    quoted text is never NULL, so `""` is an empty string."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\t !#-~]$")] = ","
+    """The one character between two values of a csv. Default comma."""
+    final_newline: Literal["required", "optional"] = "required"
+    """Whether a csv or ndjson file must end with a line break. Default required: without it, a file that was cut
+    off cannot be told from a whole one."""
+
+    @model_validator(mode="after")
+    def _declared_once(self) -> FilesSettings:
+        if self.format == "parquet" and self.types:
+            raise ValueError("Parquet files declare their own types; remove `types`, or set `format`")
+        if self.format != "parquet" and not self.types:
+            raise ValueError(f"{self.format} files declare no types; give `types`, column to type word")
+        return self

@@ -1,0 +1,49 @@
+"""Where a span is cut into parts, from the number of rows in its cells. Pure arithmetic.
+
+Cells are counted from the span's start. A first look counts wide ones; those that hold more rows than a part are
+looked at again in finer ones, down to one microsecond, which is never divided.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from connectors.files.cursor import MICROSECOND
+from state.model import Window
+
+WIDTHS = (1, 1_000, 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000)
+"""Microseconds of a cell: each divides the next, and people can read them."""
+CELLS = 20_000
+"""Cells of the first look, at most: an hour is counted by seconds, a year by hours."""
+FINER_CELLS = 4_000
+"""Cells that an over-full one is looked at in, at most."""
+
+
+def first_width(span: Window) -> int:
+    """Microseconds of a cell at the first look; a day where even that gives too many."""
+    return _finest(span.width // MICROSECOND, CELLS)
+
+
+def next_width(width: int) -> int:
+    """Microseconds of a cell at a finer look."""
+    return _finest(width, FINER_CELLS)
+
+
+def _finest(micros: int, cells: int) -> int:
+    return next((width for width in WIDTHS if micros <= width * cells), WIDTHS[-1])
+
+
+def cut(span: Window, cells: Mapping[int, int], rows_per_part: int) -> list[Window]:
+    """`span` in ranges that tile it.
+
+    `cells`: start in microseconds since the span's → rows; only a single microsecond may be over-full.
+    """
+    edges = [span.start]
+    rows = 0
+    for at, more in sorted(cells.items()):
+        if rows and rows + more > rows_per_part:
+            edges.append(span.start + at * MICROSECOND)
+            rows = 0
+        rows += more
+    return [Window(start, end) for start, end in itertools.pairwise([*edges, span.end])]

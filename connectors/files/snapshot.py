@@ -1,0 +1,75 @@
+"""A list of files, fixed when it was opened, and the rows of a span in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from connectors.files.batches import bounded
+from connectors.files.formats import Format
+from connectors.files.listing import SourceFile, reading
+from connectors.files.stepping import Stepper
+from state.model import SnapshotKind, Window
+from state.port import Port
+
+Rows = Generator[pa.RecordBatch, None, None]
+
+
+def rows_of(format_: Format, files: Sequence[SourceFile], schema: pa.Schema, span: Window) -> Rows:
+    """The rows of `span` in batches of bounded bytes, file by file; it blocks."""
+    for file in files:
+        with reading(file):
+            yield from bounded(format_.rows(file, schema, span))
+
+
+class FilesSnapshot:
+    """`connectors.base.Snapshot` over files. `rows` makes a new reader; it is closed with the snapshot."""
+
+    kind = SnapshotKind.IMMUTABLE_FILE
+
+    def __init__(
+        self, rows: Callable[[], Rows], count: int, read_at: datetime, touched: Mapping[str, int], port: Port
+    ) -> None:
+        self.count = count
+        self.read_at = read_at
+        self.touched = touched
+        self._rows = rows
+        self._port = port
+        self._readers: set[Stepper[pa.RecordBatch]] = set()
+        self._closed = False
+
+    async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
+        """See `Snapshot.batches`."""
+        reader = Stepper(self._rows())
+        if self._closed:
+            await reader.aclose()
+        self._readers.add(reader)
+        try:
+            while (batch := await self._next(reader)) is not None:
+                yield batch
+        finally:
+            await reader.aclose()
+            self._readers.discard(reader)
+
+    async def _next(self, reader: Stepper[pa.RecordBatch]) -> pa.RecordBatch | None:
+        with self._port("source.read"):
+            return await reader.step()
+
+    async def aclose(self) -> None:
+        """Close every file that is still being read; a reader that goes on gets `RestartAttempt`."""
+        self._closed = True
+        for reader in list(self._readers):
+            await reader.aclose()
+
+
+async def exhaust(steps: Generator[Any, None, None]) -> None:
+    """Run a blocking pass to its end, in steps, so that a cancelled one stops soon."""
+    stepper = Stepper(steps)
+    try:
+        while await stepper.step() is not None:
+            pass
+    finally:
+        await stepper.aclose()
