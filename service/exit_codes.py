@@ -27,8 +27,10 @@ AUDIT_MISMATCH = 4
 """A count of a proof does not hold."""
 DEFECT = 70
 """A defect of Sluiceway itself (`EX_SOFTWARE` of sysexits.h)."""
+INTERRUPTED = 130
+"""Stopped by Ctrl-C (SIGINT); progress is kept."""
 STOPPED = 143
-"""Stopped by a signal; progress is kept."""
+"""Stopped by SIGTERM; progress is kept."""
 
 
 def of_error(error: SluicewayError) -> int:
@@ -46,6 +48,8 @@ def of_error(error: SluicewayError) -> int:
 def of_runs(runs: Sequence[Run]) -> int:
     """The code for runs that ended; the gravest counts."""
     failed = [run for run in runs if run.status is RunStatus.FAILED]
+    if any(run.failure is not None and run.failure.code == "defect" for run in failed):
+        return DEFECT
     if any(run.failure is not None and run.failure.kind == AuditMismatch.kind for run in failed):
         return AUDIT_MISMATCH
     if any(run.quarantined_at is not None for run in failed):

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Column
 
+from service.console import WIDE_COLUMNS
 from service.events import (
     CleaningFailed,
     Emit,
@@ -24,7 +35,7 @@ from service.events import (
     RunsRepaired,
     WindowsOpened,
 )
-from state.model import Phase
+from state.model import Phase, Window
 
 
 def sentence(event: Event) -> str:
@@ -76,43 +87,61 @@ QUIET = (RunFinished, PartRead)
 
 @contextmanager
 def bars(console: Console) -> Iterator[Emit]:
-    """A listener that draws one bar of windows with the phase at hand and the rows read so far."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("windows  {task.fields[rows]:,} rows"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("looking for due windows", total=None, rows=0)
-        rows = total = 0
+    """A listener that draws one bar of windows with the run and phase at hand and the rows read so far."""
+    with Progress(*columns(console.width), console=console, transient=True) as progress:
+        tally, task = Tally(), progress.add_task("looking for windows that are due", total=None, rows=0)
 
         def hear(event: Event) -> None:
-            nonlocal rows, total
-            match event:
-                case WindowsOpened(windows=windows):
-                    total += len(windows)
-                    progress.update(task, total=total)
-                case PhaseStarted(run=run, phase=phase):
-                    progress.update(task, description=f"{run.name} {phase}")
-                case RowsRead(rows=more):
-                    rows += more
-                    progress.update(task, rows=rows)
-                case RunFinished() | RunFailed():
-                    progress.advance(task)
+            tally.count(event)
+            if isinstance(event, PhaseStarted):
+                progress.update(task, description=f"{event.run.name} {event.phase}")
+            total = len(tally.known) or None
+            progress.update(task, total=total, completed=len(tally.ended), rows=tally.rows)
             if not isinstance(event, QUIET) and (text := sentence(event)):
-                progress.console.print(text)
+                progress.console.print(text, markup=False, highlight=False, emoji=False)
 
         yield hear
 
 
+@dataclass
+class Tally:
+    """Windows seen and ended, however many attempts each took, and the rows read."""
+
+    known: set[Window] = field(default_factory=set)
+    ended: set[Window] = field(default_factory=set)
+    rows: int = 0
+
+    def count(self, event: Event) -> None:
+        match event:
+            case WindowsOpened(windows=windows):
+                self.known.update(windows)
+            case RunClaimed(run=run):  # one that an earlier command opened is not known yet
+                self.known.add(run.window)
+            case RowsRead(rows=rows):
+                self.rows += rows
+            case RunFinished(run=run) | RunFailed(run=run):
+                self.ended.add(run.window)
+
+
+def columns(width: int) -> list[ProgressColumn]:
+    """The parts of the bar that fit: the text gives way first, then the bar is left out."""
+    text = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+    shown: list[ProgressColumn] = [
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False, table_column=text),
+    ]
+    if width >= WIDE_COLUMNS:
+        shown.append(BarColumn(bar_width=20))
+    fixed = Column(no_wrap=True)
+    counts = TextColumn("windows {task.fields[rows]:,} rows", markup=False, table_column=fixed)
+    return [*shown, MofNCompleteColumn(), counts, TimeElapsedColumn()]
+
+
 @contextmanager
 def narrator(console: Console) -> Iterator[Emit]:
-    """Bars on a terminal, lines elsewhere."""
-    if console.is_terminal:
+    """Bars on a terminal that can draw them, lines elsewhere."""
+    if console.is_terminal and not console.is_dumb_terminal:
         with bars(console) as emit:
             yield emit
     else:
-        yield plain(lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True))
+        yield plain(lambda text: console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True))

@@ -1,36 +1,38 @@
-"""How runs, proofs, ledgers and checks look on a terminal: values in, rich renderables out."""
+"""How runs, ledgers, plans and checks look on a terminal: values and a width in columns in, rich renderables out.
+
+On a narrow terminal a window is shown by its start, so that no table is wrapped or cut.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.panel import Panel
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from service.console import WIDE_COLUMNS
 from service.ledger import Fate, Ledger
 from service.planning import Planned
-from service.report import Advice, PhaseLine, RunReport
 from state.checks import Check
-from state.model import MergeCounts, Phase, Run, Window
+from state.model import MergeCounts, Phase, Run, RunStatus, Window, show_instant
 
-GOOD, BAD, DIM = "green", "bold red", "dim"
+GOOD, OPEN, BAD, DIM = "green", "yellow", "bold red", "dim"
 
 STYLES: Mapping[str, str] = {
     "COMPLETED": GOOD,
     "PASSED": GOOD,
     "loaded": GOOD,
-    "DRIFT": "yellow",
-    "UNPROVEN": "yellow",
+    "DRIFT": OPEN,
+    "UNPROVEN": OPEN,
     "PENDING": "cyan",
     "RUNNING": "cyan",
     "pending": "cyan",
     "running": "cyan",
-    "SKIPPED": "yellow",
-    "skipped": "yellow",
-    "missing": "yellow",
+    "SKIPPED": OPEN,
+    "skipped": OPEN,
+    "missing": OPEN,
     "FAILED": BAD,
     "failed": BAD,
     "quarantined": BAD,
@@ -49,12 +51,23 @@ def word(value: str) -> Text:
     return Text(value or "-", style=STYLES.get(value, ""))
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    numeric = set(right)
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
+def table(*columns: str, width: int = WIDE_COLUMNS, right: Iterable[str] = (), wraps: str = "") -> Table:
+    """A plain table; `right` are its columns of numbers, `wraps` the one whose text may take several lines."""
+    numeric, gap = set(right), 2 if width >= WIDE_COLUMNS else 1
+    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, gap, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in numeric else "left", no_wrap=True, overflow="fold")
+        made.add_column(
+            column,
+            justify="right" if column in numeric else "left",
+            no_wrap=column != wraps,
+            overflow="fold",
+        )
     return made
+
+
+def span(window: Window, width: int) -> str:
+    """A window in one cell: both ends where there is room, else its start."""
+    return str(window) if width >= WIDE_COLUMNS else show_instant(window.start)
 
 
 def verdict(run: Run) -> str:
@@ -63,32 +76,34 @@ def verdict(run: Run) -> str:
     return str(audit.figures.get("validation_status", "")) if audit else ""
 
 
+def ending(run: Run) -> str:
+    """The verdict of a run that ended well; of another one its status."""
+    return verdict(run) if run.status is RunStatus.COMPLETED else run.status.value
+
+
 def seconds(run: Run) -> float:
     """Time spent in finished phases, in seconds."""
     times = [r.finished_at - r.started_at for r in run.phases.values() if r.started_at and r.finished_at]
     return sum(took.total_seconds() for took in times)
 
 
-def runs_table(runs: Sequence[Run], at_most: int | None = None) -> RenderableType:
+def runs_table(runs: Sequence[Run], width: int, at_most: int) -> RenderableType:
     """The table that `run` ends with: one line per run and a total; the oldest are folded beyond `at_most`."""
     counted = ("rows", *OUTCOMES, "seconds")
-    made = table("window", "status", *counted, "proof", right=counted)
-    shown = runs if at_most is None else runs[-at_most:]
-    if len(shown) < len(runs):
-        made.add_row(f"… {len(runs) - len(shown)} earlier windows", style=DIM)
+    made = table("window", *counted, "proof", width=width, right=counted)
+    shown = runs[-at_most:]
     for run in shown:
         made.add_row(
-            str(run.window),
-            word(run.status.value),
+            span(run.window, width),
             number(run.manifest.rows if run.manifest.complete else None),
             *outcomes(run.receipt.counts if run.receipt else None),
             f"{seconds(run):.1f}",
-            word(verdict(run)),
+            word(ending(run)),
         )
     if len(runs) > 1:
-        made.add_section()
         made.add_row(*total(runs), style="bold")
-    return made
+    folded = len(runs) - len(shown)
+    return Group(Text(f"… {folded} earlier windows, counted below", style=DIM), made) if folded else made
 
 
 def outcomes(counts: MergeCounts | None) -> list[str]:
@@ -97,99 +112,26 @@ def outcomes(counts: MergeCounts | None) -> list[str]:
 
 def total(runs: Sequence[Run]) -> list[RenderableType]:
     receipts = [run.receipt.counts for run in runs if run.receipt]
-    proofs = [verdict(run) for run in runs]
-    passed = proofs.count("PASSED")
+    passed = sum(ending(run) == "PASSED" for run in runs)
     return [
         f"{len(runs)} windows",
-        "",
         number(sum(run.manifest.rows for run in runs)),
         *(number(sum(getattr(counts, name) for counts in receipts)) for name in OUTCOMES),
         f"{sum(seconds(run) for run in runs):.1f}",
-        word("PASSED") if passed == len(runs) else Text(f"{passed} of {len(runs)} PASSED", style="yellow"),
+        word("PASSED") if passed == len(runs) else Text(f"{passed}/{len(runs)}", style=OPEN),
     ]
 
 
-def proof_table(report: RunReport) -> RenderableType:
-    made = table("link", "count", "must equal", "counted by", "", right=("count", "must equal"))
-    for link in report.proof:
-        broken = link["name"] == report.broken_link
-        made.add_row(
-            str(link["name"]),
-            number(link["count"]),
-            number(link["expected"]),
-            str(link["how"]),
-            word("FAILED") if broken else "",
-            style=BAD if broken else "",
-        )
-    return made
+def ledger_table(ledger: Ledger, width: int) -> RenderableType:
+    made = table("window", "fate", "rows", "proof", "run", width=width, right=("rows",), wraps="run")
+    for line in folded(ledger, width):
+        made.add_row(*line)
+    closing = [Text(f"gap {gap}", style=OPEN) for gap in ledger.gaps] or [Text("no gaps", style=GOOD)]
+    closed = Text(f"{ledger.pipeline}: windows are closed up to {show_instant(ledger.closed_until)}", style=DIM)
+    return Group(made, "", *closing, closed)
 
 
-def phases_table(phases: Sequence[PhaseLine]) -> RenderableType:
-    made = table("phase", "status", "seconds", "figures", right=("seconds",))
-    made.columns[-1].no_wrap = False
-    for line in phases:
-        took = "-" if line.seconds is None else f"{line.seconds:.2f}"
-        made.add_row(line.phase.value, word(line.status), took, brief(line.figures))
-    return made
-
-
-def brief(figures: Mapping[str, Any]) -> str:
-    """The plain figures of a phase in one line."""
-    plain = {k: v for k, v in figures.items() if v not in (None, "", {}, [], ())}
-    return ", ".join(f"{k} {v:,}" if type(v) is int else f"{k} {v}" for k, v in plain.items())
-
-
-def run_report(report: RunReport) -> RenderableType:
-    """Everything that `show` says of a run."""
-    head = table("", "")
-    head.show_header = False
-    for name, value in (
-        ("run", report.pipeline_id),
-        ("window", report.window),
-        ("reads", report.read_range),
-        ("status", word(report.status.value)),
-        ("attempts", f"{report.attempts}, token {report.token}"),
-        ("files", f"{len(report.files)}, {number(sum(file['bytes'] for file in report.files))} bytes"),
-    ):
-        head.add_row(name, value)
-    parts: list[RenderableType] = [head, "", phases_table(report.phases), ""]
-    if report.proof:
-        parts += [Text.assemble("proof: ", word(report.validation_status or "")), proof_table(report), ""]
-    return Group(*parts, failure_panel(report))
-
-
-def failure_panel(report: RunReport) -> RenderableType:
-    failure = report.failure
-    if failure is None:
-        return advice_lines(report.advice)
-    where = f"{report.pipeline}, window {report.window}, {failure.phase.value}"
-    lines = [
-        Text.assemble(("what    ", "bold"), failure.message),
-        Text.assemble(("where   ", "bold"), where),
-        Text.assemble(("class   ", "bold"), f"{failure.kind} ({failure.code})"),
-    ]
-    return Panel(Group(*lines, advice_lines(report.advice)), title=report.pipeline_id, border_style="red")
-
-
-def advice_lines(advice: Advice) -> RenderableType:
-    lines = [
-        Text.assemble(("data    ", "bold"), advice.safe),
-        Text.assemble(("next    ", "bold"), advice.happens),
-    ]
-    if advice.do or advice.command:
-        lines.append(Text.assemble(("do      ", "bold"), f"{advice.do} {advice.command}".strip()))
-    return Group(*lines)
-
-
-def ledger_table(ledger: Ledger) -> RenderableType:
-    made = table("window", "fate", "rows", "proof", "run", right=("rows",))
-    for entry in folded(ledger):
-        made.add_row(*entry)
-    closing = [Text(f"gap {span}", style="yellow") for span in ledger.gaps] or [Text("no gaps", style=GOOD)]
-    return Group(made, "", *closing)
-
-
-def folded(ledger: Ledger) -> list[list[RenderableType]]:
+def folded(ledger: Ledger, width: int) -> list[list[RenderableType]]:
     """Lines of the ledger; neighbours that are missing are said in one."""
     lines: list[list[RenderableType]] = []
     missing: list[Window] = []
@@ -198,30 +140,45 @@ def folded(ledger: Ledger) -> list[list[RenderableType]]:
             missing.append(entry.window)
             continue
         if missing:
-            span = Window(missing[0].start, missing[-1].end)
-            lines.append([str(span), word("missing"), "-", "", f"{len(missing)} windows"])
+            lines.append(gap_line(missing, width))
             missing = []
         if entry is not None:
-            lines.append(
-                [str(entry.window), word(entry.fate.value), number(entry.rows), word(entry.proof), entry.run]
-            )
+            proof, rows = word(entry.proof), number(entry.rows)
+            lines.append([span(entry.window, width), word(entry.fate.value), rows, proof, entry.run])
     return lines
 
 
-def plan_table(planned: Sequence[Planned]) -> RenderableType:
-    made = table("window", "parts", "rows", "continues", right=("parts", "rows"))
+def gap_line(missing: Sequence[Window], width: int) -> list[RenderableType]:
+    whole = Window(missing[0].start, missing[-1].end)
+    count = "1 window" if len(missing) == 1 else f"{len(missing)} windows"
+    return [span(whole, width), word("missing"), "-", "", count]
+
+
+def plan_table(planned: Sequence[Planned], width: int) -> RenderableType:
+    right = ("parts", "rows")
+    made = table("window", *right, "run", width=width, right=right, wraps="run")
     for one in planned:
-        made.add_row(str(one.window), number(one.parts), number(one.rows), one.run or "new")
+        goes_on = f"goes on with {one.run}" if one.run else "new"
+        made.add_row(span(one.window, width), number(one.parts), number(one.rows), goes_on)
+    counts = [one.rows for one in planned if one.rows is not None]
+    if len(planned) > 1:
+        whole = sum(counts) if len(counts) == len(planned) else None
+        parts = number(sum(one.parts for one in planned))
+        made.add_row(f"{len(planned)} windows", parts, number(whole), "", style="bold")
     return made
 
 
 def checks_table(checks: Sequence[Check]) -> RenderableType:
-    made = table("", "check", "found")
-    made.columns[-1].no_wrap = False
+    """Each check with what was found, and what to do about one that failed."""
+    lines: list[RenderableType] = []
     for check in checks:
-        mark = Text("ok", style=GOOD) if check.ok else Text("FAILED", style=BAD)
-        found: RenderableType = check.found
+        mark = Text("ok    ", style=GOOD) if check.ok else Text("FAILED", style=BAD)
+        lines.append(Text.assemble(mark, "  ", (check.name, "bold")))
+        lines.append(Padding(Text(check.found), BELOW))
         if not check.ok and check.hint:
-            found = Group(check.found, Text(check.hint, style="yellow"))
-        made.add_row(mark, check.name, found)
-    return made
+            lines.append(Padding(Text(check.hint, style=OPEN), BELOW))
+    return Group(*lines)
+
+
+BELOW = (0, 0, 0, 8)
+"""Indentation of what belongs to the line above."""

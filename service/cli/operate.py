@@ -1,153 +1,157 @@
-"""Commands that load: run, backfill, retry."""
+"""Commands that load: run, backfill, retry. Each ends with one table, the failures, and the next command."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import typer
 
-from service import exit_codes
-from service.app import open_drive, opened
-from service.cli.options import ConfigOption, FromOption, JsonOption, ToOption, instant, one_pipeline, span, the_run
+from service import exit_codes, views, views_of_run
+from service.app import opened
+from service.cli.options import same_config
+from service.cli.pipelines import about, chosen, described, one_pipeline
+from service.cli.stopping import until_told_to_stop
 from service.console import Console
 from service.progress import narrator
-from service.report import report
 from service.settings import PipelineConfig
-from service.tick import backfill_windows
-from service.views import failure_panel, runs_table
+from service.tick import backfill_windows, closed_until, run_floor
 from service.worker import Worker
 from state.drive import Event
 from state.errors import ConfigurationError
 from state.model import Phase, Run, RunStatus, Window, show_instant
 
-T = TypeVar("T")
+Work = Callable[[Worker], Awaitable[list[Run]]]
 SHOWN = 20
 """Windows listed one by one at the end of a run."""
+FAILURES_SHOWN = 3
+"""Failures with a panel of their own; the others stand in the table."""
 
 
-def run(
-    config: ConfigOption,
-    window: Annotated[str | None, typer.Option(help="Only windows inside START/END (ISO 8601, UTC).")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Load all windows that are due, once. What was interrupted goes on where it stopped."""
-    pipeline = one_pipeline(config)
-    only = None if window is None else window_of(window)
-    work_and_report(pipeline, lambda worker: worker.run_due(only), Console(json=json))
+def run(config: Path, window: Window | None, *, json: bool) -> None:
+    """Load what is due, once."""
+    work_and_report(config, one_pipeline(config), lambda worker: worker.run_due(window), json=json)
 
 
-def backfill(config: ConfigOption, start: FromOption, end: ToOption, json: JsonOption = False) -> None:
-    """Load a span again (or for the first time), window by window, whatever the ledger says of it."""
-    pipeline = one_pipeline(config)
-    windows = backfill_windows(pipeline, span(start, end))
+def backfill(config: Path, start: datetime, end: datetime, *, json: bool) -> None:
+    """Load a span again. Raises `ConfigurationError` for a span without windows, or one that is not closed yet."""
+    if start >= end:
+        raise typer.BadParameter(
+            f"{show_instant(end)} is not after --from {show_instant(start)}", param_hint="--to"
+        )
+    pipeline, span = one_pipeline(config), Window(start, end)
+    windows = backfill_windows(pipeline, span)
     if not windows:
         raise ConfigurationError(
-            f"no window of {pipeline.pipeline_metadata.pipeline_name} lies in that span",
-            hint=f"Windows begin at {show_instant(pipeline.windows.tiling().start)} (windows.start).",
+            f"no window lies in {span}",
+            hint=f"Windows begin at {show_instant(pipeline.windows.start)} (windows.start).",
+            code="no_window",
             path="--from",
         )
-    work_and_report(pipeline, lambda worker: worker.backfill(windows), Console(json=json))
-
-
-def retry(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's pipeline_id.")],
-    config: ConfigOption,
-    from_phase: Annotated[Phase | None, typer.Option("--from", help="Go back to this phase.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Let a failed run go on, from its failed phase or an earlier one. After a failed audit: as run N+1."""
-    pipeline = one_pipeline(config)
 
     async def again(worker: Worker) -> list[Run]:
-        failed = await the_run(worker.drive, name)
-        loads = await worker.repair()
-        floor = max((r.run.number for r in loads.receipts if r.run.window == failed.window), default=0)
-        event = Event(
-            await worker.drive.now(),
-            worker.owner,
-            "retry",
-            failed.id.pipeline,
-            name,
-            {"from": from_phase.value if from_phase else None},
+        await require_closed(worker, span)
+        await recorded(worker, "backfill", str(span), {"windows": len(windows)})
+        return await worker.backfill(windows)
+
+    work_and_report(config, pipeline, again, json=json)
+
+
+async def require_closed(worker: Worker, span: Window) -> None:
+    """A window that is still open would be taken for loaded, and never be loaded whole."""
+    async with aclosing(worker.connect()) as source:
+        edge = closed_until(worker.config, await source.now())
+    if span.end > edge:
+        raise ConfigurationError(
+            f"{span} is not closed yet: rows may still come",
+            hint=f"Windows are closed up to {show_instant(edge)}; end the span there or earlier.",
+            code="not_closed",
+            path="--to",
         )
-        reopened = await worker.drive.reopen(failed.id, from_phase=from_phase, run_floor=floor, event=event)
+
+
+def retry(config: Path, name: str, phase: Phase | None, *, json: bool) -> None:
+    """Let a failed run go on."""
+
+    async def again(worker: Worker) -> list[Run]:
+        failed = chosen(await worker.drive.runs(worker.pipeline), name)
+        loads = await worker.repair()
+        event = await action(worker, "retry", failed.name, {"from": phase and phase.value})
+        floor = run_floor(loads, failed.window)
+        reopened = await worker.drive.reopen(failed.id, from_phase=phase, run_floor=floor, event=event)
         return await worker.run_these([reopened.id])
 
-    work_and_report(pipeline, again, Console(json=json))
+    work_and_report(config, one_pipeline(config), again, json=json)
 
 
-def window_of(text: str) -> Window:
-    start, _, end = text.partition("/")
-    return span(instant(start), instant(end))
+async def recorded(worker: Worker, name: str, subject: str, details: Mapping[str, Any]) -> None:
+    """Write down what an operator is about to do."""
+    await worker.drive.record(await action(worker, name, subject, details))
 
 
-def work_and_report(
-    config: PipelineConfig, work: Callable[[Worker], Awaitable[list[Run]]], console: Console
-) -> None:
+async def action(worker: Worker, name: str, subject: str, details: Mapping[str, Any]) -> Event:
+    return Event(await worker.drive.now(), worker.owner, name, worker.pipeline, subject, details)
+
+
+def work_and_report(config: Path, pipeline: PipelineConfig, work: Work, *, json: bool) -> None:
     """Do `work` with a worker, say what happened, and leave with the exit code that fits."""
+    console = Console(json=json)
 
     async def go() -> tuple[list[Run], list[Run]]:
         with narrator(console.err) as emit:
-            async with opened(config, emit) as worker:
+            async with opened(pipeline, emit) as worker:
                 ended = await work(worker)
                 return ended, await worker.drive.runs(worker.pipeline)
 
-    ended, runs = until_told_to_stop(go())
-    show_end(config, ended, runs, console)
-    code = exit_codes.of_runs(ended)
-    if code:
+    with about(pipeline):
+        ended, runs = until_told_to_stop(go(), console)
+    show_end(console, sorted(ended, key=lambda run: (run.window, run.id.number)), runs, same_config(config))
+    if code := exit_codes.of_runs(ended):
         raise typer.Exit(code)
 
 
-def until_told_to_stop(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; SIGTERM and SIGINT cancel it once, so that runs are released with their progress."""
-
-    async def guarded() -> T:
-        task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, task.cancel)
-        return await task
-
-    try:
-        return asyncio.run(guarded())
-    except asyncio.CancelledError:
-        raise typer.Exit(exit_codes.STOPPED) from None
-
-
-def show_end(config: PipelineConfig, ended: Sequence[Run], runs: Sequence[Run], console: Console) -> None:
+def show_end(console: Console, ended: Sequence[Run], runs: Sequence[Run], same: str) -> None:
     """One table of what ended, the failures, and the next command."""
-    unfinished = [run for run in runs if run.unfinished]
+    command = next_command(ended, runs) + same
     if console.json:
-        console.emit({"runs": [report(run, run.updated_at or run.created_at) for run in ended]})
+        console.emit({"runs": [described(run, same) for run in ended], "next": command})
         return
-    if not ended:
-        console.line("Nothing was due." if not unfinished else f"{len(unfinished)} runs are unfinished elsewhere.")
+    if ended:
+        console.show(views.runs_table(ended, console.out.width, SHOWN))
     else:
-        ordered = sorted(ended, key=lambda run: (run.window, run.id.number))
-        console.show(runs_table(ordered, SHOWN))
-    for run in ended:
-        if run.status is RunStatus.FAILED:
-            console.show(failure_panel(report(run, run.updated_at or run.created_at)))
-    console.line(f"Next: {next_command(ended)}")
+        console.line(nothing_done(runs))
+    failed = [run for run in ended if run.status is RunStatus.FAILED]
+    for run in failed[:FAILURES_SHOWN]:
+        console.show(views_of_run.failure_panel(described(run, same), console.out.width))
+    console.line(f"Next: {command}")
 
 
-def next_command(ended: Sequence[Run]) -> str:
-    quarantined = [run for run in ended if run.quarantined_at is not None]
+def nothing_done(runs: Sequence[Run]) -> str:
+    """Why no run ended in this call."""
+    waiting = [run for run in runs if run.unfinished]
+    if not waiting:
+        return "Nothing is due."
+    quarantined = sum(run.quarantined_at is not None for run in waiting)
+    later = sum(run.status is RunStatus.FAILED and run.quarantined_at is None for run in waiting)
+    elsewhere = len(waiting) - quarantined - later
+    said = [
+        f"{count} {'run' if count == 1 else 'runs'} {what}"
+        for count, what in (
+            (quarantined, "wait for an operator"),
+            (later, "wait for their next attempt"),
+            (elsewhere, "are in the hands of another worker or wait for older windows"),
+        )
+        if count
+    ]
+    return f"Nothing could be done now: {', '.join(said)}."
+
+
+def next_command(ended: Sequence[Run], runs: Sequence[Run]) -> str:
+    """What a person types next: look at what waits for them, go on, or see the ledger."""
+    quarantined = [run for run in (*ended, *runs) if run.unfinished and run.quarantined_at is not None]
     if quarantined:
         return f"sluiceway show {quarantined[0].name}"
-    if any(run.status is RunStatus.FAILED for run in ended):
-        return "sluiceway run (failed runs go on by themselves when their time has come)"
-    return f"sluiceway show {ended[-1].name}" if ended else "sluiceway windows"
-
-
-async def look(config: PipelineConfig) -> list[Run]:
-    """All runs of the pipeline."""
-    drive = await open_drive(config)
-    try:
-        return await drive.runs(config.pipeline_metadata.pipeline_name)
-    finally:
-        await drive.aclose()
+    return "sluiceway run" if any(run.unfinished for run in runs) else "sluiceway windows"

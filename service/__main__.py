@@ -1,0 +1,16 @@
+"""`python -m service` and the command `sluiceway`."""
+
+from __future__ import annotations
+
+import sys
+
+from service.cli.main import command_line
+
+
+def main() -> None:
+    """Run the command line of this process and end it with the command's exit code."""
+    sys.exit(command_line(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Options and arguments that several commands share. Light: nothing here reads a configuration."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from datetime import datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.instants import instant
+from state.model import Phase, Window
+
+CONFIG_VARIABLE = "SLUICEWAY_CONFIG"
+DEFAULT_CONFIG = Path("sluiceway.yaml")
+PHASES = ", ".join(Phase)
+
+
+def window(text: str) -> Window:
+    """The window in `START/END`. Raises ValueError."""
+    start, slash, end = text.partition("/")
+    if not slash:
+        raise ValueError(f"{text!r} is no START/END, as 2025-11-15T10:00Z/2025-11-15T11:00Z")
+    return Window(instant(start), instant(end))
+
+
+def phase(text: str) -> Phase:
+    """The phase of that name. Raises ValueError."""
+    try:
+        return Phase(text)
+    except ValueError:
+        near = get_close_matches(text, list(Phase), n=1, cutoff=0.4)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{text!r} is no phase. {meant}There are: {PHASES}") from None
+
+
+def name(text: str) -> str:
+    """`text` if it says something. Raises ValueError."""
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", envvar=CONFIG_VARIABLE, help="The pipeline's configuration."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for a script.")]
+WindowOption = Annotated[
+    Window | None,
+    typer.Option("--window", metavar="START/END", parser=window, help="A span in ISO 8601 with zone."),
+]
+FromOption = Annotated[
+    datetime,
+    typer.Option("--from", metavar="INSTANT", parser=instant, help="Start of the span, ISO 8601 with zone."),
+]
+ToOption = Annotated[
+    datetime, typer.Option("--to", metavar="INSTANT", parser=instant, help="End of the span, not part of it.")
+]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option("--from", metavar="INSTANT", parser=instant, help="Only windows after this instant."),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--to", metavar="INSTANT", parser=instant, help="Only windows before this instant."),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", parser=name, help="The run's pipeline_id, or a beginning that only it has."),
+]
+PhaseArgument = Annotated[Phase, typer.Argument(metavar="PHASE", parser=phase, help=f"One of {PHASES}.")]
+FromPhaseOption = Annotated[
+    Phase | None,
+    typer.Option(
+        "--from", metavar="PHASE", parser=phase, help=f"Go back to this phase (default: the failed one): {PHASES}."
+    ),
+]
+
+
+def same_config(path: Path) -> str:
+    """What a command must be given so that it reads the same configuration; empty where it does by itself."""
+    usual = os.environ.get(CONFIG_VARIABLE) or str(DEFAULT_CONFIG)
+    return "" if str(path) == usual else f" -c {shlex.quote(str(path))}"

@@ -1,0 +1,88 @@
+"""From what a person types to what commands work with: the configuration of a pipeline, and one of its runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+import msgspec
+
+from service.config import load_config
+from service.report import RunReport, report
+from service.settings import PipelineConfig
+from state.errors import ConfigurationError, SluicewayError
+from state.model import Run
+
+SHOWN = 5
+"""Names listed when a RUN is not clear."""
+
+
+def one_pipeline(path: Path) -> PipelineConfig:
+    """The configuration in a file. Raises `ConfigurationError`, with all problems if it is not valid."""
+    if not path.exists():
+        raise ConfigurationError(
+            f"there is no configuration {path}",
+            hint="Write one with `sluiceway init`, or name yours with --config FILE or SLUICEWAY_CONFIG.",
+            code="no_configuration",
+            path="--config",
+        )
+    if path.is_dir():
+        raise ConfigurationError(
+            f"{path} is a folder, and this command works on one pipeline",
+            hint="Name the pipeline's file.",
+            code="no_configuration",
+            path="--config",
+        )
+    config = load_config(path)
+    find_functions_beside(path)
+    return config
+
+
+def find_functions_beside(path: Path) -> None:
+    """Make modules in the configuration's folder importable, after all others: `init --phases` writes there."""
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+@contextmanager
+def about(config: PipelineConfig) -> Iterator[None]:
+    """An error that passes is told with the pipeline's name."""
+    try:
+        yield
+    except SluicewayError as error:
+        error.add_note(f"pipeline {config.pipeline_metadata.pipeline_name}")
+        raise
+
+
+def chosen(runs: Sequence[Run], name: str) -> Run:
+    """The run of that name, or the only one whose name begins so. Raises `ConfigurationError`."""
+    exact = [run for run in runs if run.name == name]
+    begun = exact or [run for run in runs if run.name.startswith(name)]
+    if len(begun) == 1:
+        return begun[0]
+    names = [run.name for run in begun]
+    if names:
+        raise unclear(f"{len(names)} runs begin with {name!r}", f"Say which: {listed(names)}.")
+    near = get_close_matches(name, [run.name for run in runs], n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise unclear(f"there is no run {name!r} in the drive table", f"{meant}`sluiceway windows` lists them.")
+
+
+def listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def unclear(message: str, hint: str) -> ConfigurationError:
+    return ConfigurationError(message, hint=hint, code="unknown_run", path="RUN")
+
+
+def described(run: Run, same_config: str) -> RunReport:
+    """The report of a run, its command with what it takes to reach the same configuration."""
+    told = report(run, run.updated_at or run.created_at)
+    command = told.advice.command and told.advice.command + same_config
+    return msgspec.structs.replace(told, advice=msgspec.structs.replace(told.advice, command=command))

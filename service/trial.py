@@ -1,0 +1,93 @@
+"""A scratch world for trying a phase: the real source, everything else in a folder that is removed afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from service.app import opened
+from service.doctor import existing
+from service.events import Emit
+from service.settings import PipelineConfig
+from service.tick import closed_until, new_run
+from service.worker import Worker
+from state.errors import ConfigurationError
+from state.model import Phase, Run, RunKind, Window, show_instant
+from state.sqlite import SqliteDrive
+from state.windows import tiles
+
+
+@contextmanager
+def scratch(config: PipelineConfig, phase: Phase) -> Iterator[PipelineConfig]:
+    """`config` with stage, target, drive table, spool and archive in a folder of their own, up to `phase`.
+
+    It lies beside the spool, where there is room for a window; nothing of it is left when the context ends.
+    """
+    beside = existing(config.limits.spool_directory.absolute())
+    with tempfile.TemporaryDirectory(prefix=".sluiceway-trial-", dir=beside) as folder:
+        yield confined(up_to(config, phase), Path(folder))
+
+
+def confined(config: PipelineConfig, folder: Path) -> PipelineConfig:
+    """`config` that writes below `folder` only."""
+    cleaning = config.phases.stage_cleaning
+    archive = cleaning.archive and str(folder / "archive")
+    cleaning = cleaning.model_copy(update={"archive": archive})
+    changes = {
+        "stage_system": config.stage_system.model_copy(update={"directory": folder / "stage"}),
+        "target_system": config.target_system.model_copy(
+            update={"database": folder / "target.duckdb", "temp_directory": folder / "tmp"}
+        ),
+        "drive_table": config.drive_table.model_copy(update={"type": "sqlite", "path": folder / "drive.sqlite"}),
+        "limits": config.limits.model_copy(update={"spool_directory": folder / "spool", "tries_per_phase": 1}),
+        "phases": config.phases.model_copy(update={"stage_cleaning": cleaning}),
+    }
+    return config.model_copy(update=changes)
+
+
+def up_to(config: PipelineConfig, phase: Phase) -> PipelineConfig:
+    """`config` with the phases after `phase` switched off, and `phase` itself on."""
+    order = list(Phase)
+    place = order.index(phase)
+    switched: dict[Phase, bool] = {phase: True, **dict.fromkeys(order[place + 1 :], False)}
+    phases = {
+        each.value: config.phases.of(each).model_copy(update={"enabled": enabled})
+        for each, enabled in switched.items()
+    }
+    return config.model_copy(update={"phases": config.phases.model_copy(update=phases)})
+
+
+async def tried(config: PipelineConfig, window: Window | None, emit: Emit) -> Run:
+    """One attempt at a run of `window` (the newest closed one without it) in the world of `scratch`."""
+    await SqliteDrive.init(config.drive_table.path)
+    async with opened(config, emit) as worker:
+        chosen = window or await newest_closed(worker)
+        loads = await worker.repair()
+        new = [new_run(config, loads, chosen, RunKind.BACKFILL)]
+        [run] = await worker.drive.create(worker.pipeline, worker.owner, new)
+        [ended] = await worker.run_these([run.id])
+        return ended
+
+
+async def newest_closed(worker: Worker) -> Window:
+    """Raises `ConfigurationError` if no window is closed yet."""
+    async with aclosing(worker.connect()) as source:
+        now = await source.now()
+    last = newest(worker.config, now)
+    if last is None:
+        raise ConfigurationError(
+            f"no window is closed yet: the first begins at {show_instant(worker.config.windows.start)}",
+            hint="Name a span with --window START/END.",
+            code="no_window",
+            path="--window",
+        )
+    return last
+
+
+def newest(config: PipelineConfig, now: datetime) -> Window | None:
+    """The last window of the schedule that is closed at `now` of the source's clock."""
+    return next(iter(deque(tiles(config.windows.tiling(), closed_until(config, now)), maxlen=1)), None)
