@@ -1,0 +1,150 @@
+"""Counts looked up anew, what is left over, and the checks of `doctor`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from loaders.base import Counts
+from loaders.duckdb.copying import MADE
+from loaders.duckdb.files import StageFiles
+from loaders.duckdb.names import Table, quoted
+from loaders.duckdb.rows import within_window
+from loaders.duckdb.schema import Column, columns, identity_of
+from loaders.duckdb.work import Work
+from state.checks import Check
+from state.contract import RUN
+from state.model import Attempt, Manifest
+
+
+def counts(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Table | None) -> Counts:
+    """Each count by its own query; None where the thing is gone."""
+    found = files.found(manifest.chunks)
+    have = columns(work.session, work.names.target)
+    staged = stage is not None and bool(columns(work.session, stage))
+    stage_at = work.session.at(stage) if stage is not None and staged else None
+    return Counts(
+        staged_files=None if found is None else found[0],
+        staged_rows=None if found is None else found[1],
+        stage_rows=None if stage_at is None else work.session.count(f"SELECT count(*) FROM {stage_at}"),
+        target_rows=target_rows(work, attempt, have, stage_at),
+        target_identity=identity_of(have),
+    )
+
+
+def target_rows(work: Work, attempt: Attempt, have: dict[str, Column], stage: str | None) -> int | None:
+    """Rows of the target that answer for this run; None where target or stage table is gone, or is another."""
+    needed = [RUN, work.rules.cursor, *(work.rules.ordering if work.merging else ())]
+    if any(name.lower() not in have for name in needed):
+        return None
+    if not work.merging:
+        cursor = have[work.rules.cursor.lower()]
+        window = attempt.run.window
+        return work.session.count(
+            f"SELECT count(*) FROM {work.target} WHERE {quoted(RUN)} = ?"
+            f" AND {within_window(quoted(cursor.name), cursor.type)}",
+            attempt.name,
+            window.start,
+            window.end,
+        )
+    if stage is None:
+        return None
+    newest = work.rules.newest(stage, {name: quoted(name) for name in work.rules.compared})
+    return work.session.count(
+        f"SELECT count(*) FROM ({newest}) s JOIN {work.target} t ON {work.rules.match}"
+        f" WHERE NOT {work.rules.newer}"
+    )
+
+
+def stage_tables(work: Work) -> list[tuple[str, str]]:
+    """Names of tables beside the stage table, each with its comment."""
+    return work.session.rows(
+        "SELECT table_name, coalesce(comment, '') FROM duckdb_tables() WHERE database_name = ?"
+        " AND lower(schema_name) = lower(?) AND NOT temporary",
+        work.session.catalog,
+        work.names.stage.schema,
+    )
+
+
+def tables_of_run(work: Work, attempt: Attempt) -> list[Table]:
+    """All stage tables of a run, of whatever attempt."""
+    prefix = work.names.stage_prefix(attempt.run).lower()
+    return [work.names.stage.beside(name) for name, _ in stage_tables(work) if name.lower().startswith(prefix)]
+
+
+def orphan_tables(work: Work, keep: Sequence[str], older_than: datetime) -> list[Table]:
+    """Stage tables of this pipeline's runs that nobody names and that are older.
+
+    A table without the instant that it was made lost its maker between two statements.
+    """
+    kept, ours = {name.lower() for name in keep}, work.ledger.run_hashes()
+    return [
+        work.names.stage.beside(name)
+        for name, comment in stage_tables(work)
+        if name.lower() not in kept and work.names.run_hash(name) in ours and made_before(comment, older_than)
+    ]
+
+
+def made_before(comment: str, instant: datetime) -> bool:
+    """True if a stage table with this comment was made before `instant`."""
+    try:
+        return datetime.fromisoformat(comment.removeprefix(MADE)) < instant
+    except ValueError:
+        return True
+
+
+def drop(work: Work, tables: Sequence[Table], call: str) -> None:
+    """Drop tables; one that is gone already is no error."""
+    for table in tables:
+        with work.port(f"loader.{call}.table"):
+            work.session.rows(f"DROP TABLE IF EXISTS {work.session.at(table)}")
+
+
+def directory_check(name: str, directory: Path) -> Check:
+    """A directory that this user may write to, or may make; nothing is made."""
+    there = directory.absolute()
+    while not there.exists():
+        there = there.parent
+    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if directory.is_dir():
+        found = f"{directory} may be written" if ok else f"{directory} may not be written by this user"
+    else:
+        found = f"{directory} will be made" if ok else f"{directory} cannot be made: {there} may not be written"
+    return Check(name, ok, found, f"Give {name} a directory that this user may write to.")
+
+
+def version_check() -> Check:
+    return Check("duckdb", True, f"version {duckdb.__version__}")
+
+
+def target_checks(work: Work) -> list[Check]:
+    """The target as it is: its kind and its columns."""
+    table, have = work.names.target, columns(work.session, work.names.target)
+    if not have:
+        return [Check("target_system.table", True, f"{table} will be made")]
+    needed = [*(work.rules.ordering if work.merging else ()), work.rules.cursor]
+    missing = [name for name in needed if name.lower() not in have]
+    kinds = work.session.rows(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND lower(schema_name) = lower(?)"
+        " AND lower(table_name) = lower(?)",
+        work.session.catalog,
+        table.schema,
+        table.name,
+    )
+    return [
+        Check(
+            "target_system.table",
+            bool(kinds),
+            f"{table} is a table with {len(have)} columns" if kinds else f"{table} is a view",
+            "Name a table in target_system.table, or drop the view.",
+        ),
+        Check(
+            "target_system columns",
+            True,
+            f"{', '.join(missing)} will be added" if missing else "key, version and cursor are there",
+        ),
+    ]

@@ -1,0 +1,63 @@
+"""Which column of a stage table goes into which of the target, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from loaders.duckdb.names import Table, quoted
+from loaders.duckdb.rows import R, RowRules, within_window
+from loaders.duckdb.schema import OWN, Columns, value_for, wanted
+from loaders.duckdb.work import Work
+from state.contract import LOADED_AT, RUN, Contract
+from state.errors import ContractError
+from state.model import Attempt
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`values`: target column → SQL over the stage table. `gone`: target columns that the source has no more; they
+    get NULL. `in_window`: SQL that is true for a row of the run's window, with two parameters. `at`: when."""
+
+    work: Work
+    stage: str
+    values: dict[str, str]
+    gone: tuple[str, ...]
+    in_window: str
+    attempt: Attempt
+    at: datetime
+
+    @property
+    def rules(self) -> RowRules:
+        return self.work.rules
+
+    @property
+    def target(self) -> str:
+        return self.work.target
+
+    @property
+    def inserted(self) -> str:
+        """The columns of an INSERT: the source's, then our own."""
+        return ", ".join([*(quoted(name) for name in self.values), R, quoted(RUN), quoted(LOADED_AT)])
+
+    def count(self, sql: str, *values: object) -> int:
+        """A count, by a query of its own."""
+        return self.work.session.count(sql, *values)
+
+
+def plan_for(work: Work, have: Columns, contract: Contract, *, stage: Table, attempt: Attempt) -> Plan:
+    """Raises `ContractError` for a column that the target lacks or a type that the policy does not let in."""
+    values = {}
+    for column in wanted(work.session, contract.schema):
+        there = have.get(column.name.lower())
+        if there is None:
+            raise ContractError(
+                f"the target {work.names.target} has no column {column.name}",
+                hint="Somebody changed the table by hand; a new run over the window adds the column.",
+                code="missing_column",
+            )
+        values[there.name] = value_for(there, column, work.settings.on_type_conflict, work.names.target)
+    gone = tuple(column.name for column in have.values() if column.name not in {**values, **OWN})
+    cursor = have[work.rules.cursor.lower()]
+    in_window = within_window(quoted(cursor.name), cursor.type)
+    return Plan(work, work.session.at(stage), values, gone, in_window, attempt, datetime.now(UTC))

@@ -1,0 +1,101 @@
+"""SQL about rows: the newest per key, and which of two is newer. Shared by merge and counts.
+
+`s` is a row of the stage, `t` one of the target. A row's order is `(version NULLS FIRST, _sluiceway_read_at)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from loaders.duckdb.contract import READ_AT_VERSION
+from loaders.duckdb.names import FILE, ROW, quoted
+from loaders.duckdb.settings import DuckDBTarget
+from loaders.duckdb.types import ZONED
+from state.contract import READ_AT
+
+R = quoted(READ_AT)
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """How rows of one target are told apart and ordered."""
+
+    key: tuple[str, ...]
+    version: str | None
+    cursor: str
+    cursor_immutable: bool
+
+    @property
+    def match(self) -> str:
+        """`t` and `s` are the same row. With an immutable cursor DuckDB may skip what lies at other times."""
+        names = [*self.key, *([self.cursor] if self.cursor_immutable and self.cursor not in self.key else [])]
+        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
+
+    @property
+    def keys(self) -> str:
+        return ", ".join(quoted(name) for name in self.key)
+
+    @property
+    def ordering(self) -> list[str]:
+        """Columns that tell rows apart and order them, `_sluiceway_read_at` too."""
+        return [*self.key, *([] if self.version is None else [self.version]), READ_AT]
+
+    @property
+    def compared(self) -> list[str]:
+        """The source's columns among `ordering` and `match`, each once."""
+        named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
+        return list({name.lower(): name for name in named}.values())
+
+    @property
+    def newer(self) -> str:
+        """`s` is newer than `t`."""
+        return self._above("s", "t")
+
+    @property
+    def older(self) -> str:
+        """`s` is older than `t`."""
+        return self._above("t", "s")
+
+    def _above(self, a: str, b: str) -> str:
+        later = above(f"{a}.{R}", f"{b}.{R}")
+        if self.version is None:
+            return f"({later})"
+        v, w = f"{a}.{quoted(self.version)}", f"{b}.{quoted(self.version)}"
+        return f"({above(v, w)} OR ({v} IS NOT DISTINCT FROM {w} AND {later}))"
+
+    def newest(self, stage: str, values: Mapping[str, str]) -> str:
+        """A query: the stage's newest row per key, as target column → value, with `_sluiceway_read_at`."""
+        order = [quoted(READ_AT), quoted(FILE), quoted(ROW)]
+        if self.version is not None:
+            order.insert(0, quoted(self.version))
+        ordered = ", ".join(f"{name} DESC NULLS LAST" for name in order)
+        shown = [f"{value} AS {quoted(name)}" for name, value in values.items()]
+        return (
+            f"SELECT {', '.join([*shown, R])} FROM {stage}"
+            f" QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
+        )
+
+
+def above(a: str, b: str) -> str:
+    """`a` is greater than `b`, where NULL is less than anything."""
+    return f"({a} IS NOT NULL AND ({b} IS NULL OR {a} > {b}))"
+
+
+def rules(target: DuckDBTarget, cursor: str) -> RowRules:
+    """The rules that the settings ask for."""
+    version = None if target.version == READ_AT_VERSION else target.version
+    return RowRules(target.key, version, cursor, target.cursor_immutable)
+
+
+def within_window(cursor: str, kind: str) -> str:
+    """SQL that is true if `cursor`, of type `kind`, lies in a half-open window; two parameters, start and end.
+
+    The window is brought to the column's type and not the other way round: a cast from nanoseconds rounds.
+    """
+    bound = "?"
+    if kind == "TIMESTAMP_NS":
+        bound = "CAST(CAST(? AS TIMESTAMP) AS TIMESTAMP_NS)"
+    elif kind != ZONED:
+        cursor, bound = f"CAST({cursor} AS TIMESTAMP)", "CAST(? AS TIMESTAMP)"
+    return f"{cursor} >= {bound} AND {cursor} < {bound}"
