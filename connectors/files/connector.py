@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from connectors.files.checking import cursor_check, failed, files_check, null_hint
+from connectors.files.csv import CsvFormat
 from connectors.files.cursor import is_time
 from connectors.files.cutting import cut, first_width, next_width
 from connectors.files.formats import Format, require_same
 from connectors.files.listing import SourceFile, list_files, reading
+from connectors.files.ndjson import NdjsonFormat
 from connectors.files.parquet import ParquetFormat
 from connectors.files.scan import Counting, Scanner, Tally
 from connectors.files.settings import FilesSettings
@@ -28,7 +30,12 @@ from state.errors import ConfigurationError, ContractError, SluicewayError
 from state.model import Window
 from state.port import Port, direct
 
-FORMATS: Mapping[str, Callable[[FilesSettings], Format]] = {"parquet": ParquetFormat}
+FORMATS: Mapping[str, Callable[[FilesSettings], Format]] = {
+    "parquet": ParquetFormat,
+    "csv": CsvFormat,
+    "ndjson": NdjsonFormat,
+}
+"""Format → what reads it."""
 
 
 class FilesConnector:

@@ -77,24 +77,29 @@ def word_of(text: str) -> Word:
 
 def converted(word: Word, texts: pa.Array) -> pa.Array:
     """The column of `word` from its texts. Raises Misfit for the first that does not fit."""
-    assert word.convert is not None
+    convert = word.convert
+    assert convert is not None
     try:
-        return word.convert(texts)
+        return convert(texts)
     except ValueError as error:
-        raise _first_misfit(word.convert, texts) from error
+        row = first_failing(len(texts), lambda low, high: convert(texts.slice(low, high - low)))
+        raise Misfit(row, f"{shown(texts[row].as_py())} does not fit") from error
 
 
-def _first_misfit(convert: Convert, texts: pa.Array) -> Misfit:
-    """Found by halving: the texts before `low` fit, those before `high` do not."""
-    low, high = 0, len(texts)
+def first_failing(count: int, attempt: Callable[[int, int], object]) -> int:
+    """Place of the first of `count` things for which `attempt`, over a range of them, raises ValueError.
+
+    At least one does, and each does so by itself; it is found by halving. `attempt(low, high)` is half-open.
+    """
+    low, high = 0, count
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            convert(texts.slice(low, middle - low))
+            attempt(low, middle)
             low = middle
         except ValueError:
             high = middle
-    return Misfit(low, f"{shown(texts[low].as_py())} does not fit")
+    return low
 
 
 SHOWN = 80
@@ -115,6 +120,10 @@ def instants(type_: pa.DataType) -> Convert:
         return pc.if_else(zoned, texts, pc.binary_join_element_wise(texts, "Z", "")).cast(type_)
 
     return convert
+
+
+def _dates(texts: pa.Array) -> pa.Array:
+    return texts.cast(pa.date32())
 
 
 def _base64(texts: pa.Array) -> pa.Array:
@@ -146,7 +155,7 @@ WORDS: Mapping[str, Word] = {
     "int32": Word(pa.int32()),
     "int64": Word(pa.int64()),
     "float64": Word(pa.float64()),
-    "date": Word(pa.date32()),
+    "date": Word(pa.date32(), _dates),
     "timestamp": Word(MICROS, instants(MICROS)),
     "timestamp_ns": Word(NANOS, instants(NANOS)),
     "json": Word(pa.string(), _json, json=True),
