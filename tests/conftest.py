@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
 from tests.contract.kill_matrix import PROVEN
 
 pytest_plugins = ["tests.servers.fixtures"]
+
+settings.register_profile("no deadlines", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadlines")
 
 
 def pytest_terminal_summary(terminalreporter):
