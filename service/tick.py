@@ -22,7 +22,15 @@ def proven(loads: Loads) -> list[Receipt]:
 
 def run_floor(loads: Loads, window: Window) -> int:
     """The highest run number of `window` that the target knows, of any drive table and any target identity."""
-    return max((receipt.run.number for receipt in loads.receipts if receipt.run.window == window), default=0)
+    return run_floors(loads).get(window, 0)
+
+
+def run_floors(loads: Loads) -> dict[Window, int]:
+    """The same for every window that the target knows."""
+    floors: dict[Window, int] = {}
+    for receipt in loads.receipts:
+        floors[receipt.run.window] = max(receipt.run.number, floors.get(receipt.run.window, 0))
+    return floors
 
 
 def closed_until(config: PipelineConfig, now: datetime) -> datetime:
@@ -37,8 +45,7 @@ def due_windows(
     """Closed windows without a run, oldest first; one that overlaps unfinished work waits for it."""
     busy = [run.window for run in runs if run.unfinished]
     known = [run.window for run in runs]
-    found = due(config.windows.tiling(), known, closed_until(config, now), timedelta(0))
-    return [window for window in found if not any(window.overlaps(other) for other in busy)][:limit]
+    return due(config.windows.tiling(), known, closed_until(config, now), busy=busy, limit=limit)
 
 
 async def open_windows(
@@ -51,12 +58,17 @@ async def open_windows(
     only: Window | None = None,
 ) -> list[Run]:
     """Create runs for the windows that are due, bounded, oldest first; `only` keeps those inside a span."""
-    runs = await drive.runs(config.pipeline_metadata.pipeline_name)
-    found = due_windows(config, runs, now)
-    if only is not None:
-        found = [window for window in found if only.covers(window)]
-    new = [new_run(config, loads, window, RunKind.SCHEDULED) for window in found[: config.limits.catch_up_windows]]
-    return await drive.create(config.pipeline_metadata.pipeline_name, owner, new) if new else []
+    pipeline = config.pipeline_metadata.pipeline_name
+    found = due(
+        config.windows.tiling(),
+        await drive.windows(pipeline),
+        closed_until(config, now),
+        busy=await drive.windows(pipeline, unfinished=True),
+        within=only,
+        limit=config.limits.catch_up_windows,
+    )
+    new = new_runs(config, loads, found, RunKind.SCHEDULED)
+    return await drive.create(pipeline, owner, new) if new else []
 
 
 def backfill_windows(config: PipelineConfig, span: Window) -> list[Window]:
@@ -73,5 +85,11 @@ def backfill_windows(config: PipelineConfig, span: Window) -> list[Window]:
 
 def new_run(config: PipelineConfig, loads: Loads, window: Window, kind: RunKind) -> NewRun:
     """A run of `window` that reads its lookback too."""
+    return new_runs(config, loads, [window], kind)[0]
+
+
+def new_runs(config: PipelineConfig, loads: Loads, windows: Sequence[Window], kind: RunKind) -> list[NewRun]:
+    """A run of each window; the receipts are looked through once, for a backfill may have as many windows."""
     lookback = timedelta(seconds=config.windows.lookback_seconds)
-    return NewRun(window, kind, window.start - lookback, run_floor(loads, window))
+    floors = run_floors(loads)
+    return [NewRun(window, kind, window.start - lookback, floors.get(window, 0)) for window in windows]

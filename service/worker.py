@@ -19,7 +19,7 @@ from service.lease import LeaseKeeper
 from service.parallel import each
 from service.retry import RetryPolicy, retrying
 from service.settings import PipelineConfig
-from service.tick import new_run, open_windows, proven
+from service.tick import new_runs, open_windows, proven
 from service.walk import Walk
 from state.drive import DriveTable
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
@@ -86,7 +86,7 @@ class Worker:
     async def backfill(self, windows: Sequence[Window]) -> list[Run]:
         """Runs over these windows, whatever the ledger says of them; N+1 where one was done before."""
         loads = await self.repair()
-        new = [new_run(self.config, loads, window, RunKind.BACKFILL) for window in windows]
+        new = new_runs(self.config, loads, windows, RunKind.BACKFILL)
         created = await self._tried(lambda: self.drive.create(self.pipeline, self.owner, new))
         return await self.run_these([run.id for run in created])
 

@@ -135,5 +135,11 @@ class DriveTable(Protocol):
     ) -> list[Run]:
         """Runs by pipeline, status and overlap with `within`, ordered by window and number."""
 
+    async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
+        """The windows that have a run (an unfinished one, if asked), in order, each once.
+
+        Reads no run: cheap enough for every look at the clock, however long the pipeline's history is.
+        """
+
     async def aclose(self) -> None:
         """Release every resource; harmless when repeated."""

@@ -132,6 +132,10 @@ class MemoryRows:
         ]
         return sorted(found, key=place)[:limit]
 
+    def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
+        runs = self.unfinished(pipeline) if unfinished else self.runs(pipeline, (), None, None)
+        return sorted({run.window for run in runs})
+
 
 def place(run: Run) -> tuple[Window, int, str, str]:
     """Order of runs: window, number, then what tells runs of other pipelines and drive tables apart."""

@@ -5,6 +5,7 @@ Every function reads rows, decides, and only then writes, so that a refusal leav
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -66,14 +67,23 @@ def create(rows: Rows, pipeline: str, new: Sequence[NewRun]) -> list[Run]:
     busy = list(rows.unfinished(pipeline))
     created: list[Run] = []
     for one in new:
-        require_free(rows, pipeline, one, [*busy, *created])
+        require_free(rows, pipeline, one, busy)
         created.append(rows.put(first(rows, pipeline, one)))
+        insort(busy, created[-1], key=by_window)
     return created
 
 
+def by_window(run: Run) -> Window:
+    return run.window
+
+
 def require_free(rows: Rows, pipeline: str, new: NewRun, busy: Sequence[Run]) -> None:
-    """Raise `DuplicateWindow` if `new` overlaps unfinished work, or cuts across the scheduled tiling."""
-    other = next((run for run in busy if run.window.overlaps(new.window)), None)
+    """Raise `DuplicateWindow` if `new` overlaps unfinished work, or cuts across the scheduled tiling.
+
+    `busy` is in order of windows and never overlaps itself, so only the neighbours of `new` can overlap it.
+    """
+    place = bisect_left(busy, new.window, key=by_window)
+    other = next((run for run in busy[max(place - 1, 0) : place + 1] if run.window.overlaps(new.window)), None)
     if other is not None:
         raise DuplicateWindow(
             f"{pipeline}: a run over {new.window} would overlap {other.name}, which is not finished",

@@ -67,6 +67,9 @@ class Rows(Protocol):
     ) -> list[Run]:
         """The first `limit` runs by window and number that match."""
 
+    def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
+        """Windows that have a run (an unfinished one, if asked), in order, each once."""
+
 
 class TransactionalDrive(ABC):
     """`DriveTable` for a store that can run a step inside one exclusive transaction.
@@ -157,3 +160,6 @@ class TransactionalDrive(ABC):
         limit: int | None = None,
     ) -> list[Run]:
         return await self._read(lambda rows: rows.runs(pipeline, statuses, within, limit))
+
+    async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
+        return await self._read(lambda rows: rows.windows(pipeline, unfinished))

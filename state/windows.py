@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -66,7 +67,10 @@ def floor(tiling: Tiling, at: datetime) -> datetime:
         day -= timedelta(days=day.weekday())
     elif tiling.width is Calendar.MONTH:
         day = day.replace(day=1)
-    return _midnight(day, tiling.zone)
+    start = _midnight(day, tiling.zone)
+    # where a clock once went back from just after midnight, the day before was shown again inside the new day
+    later = following(tiling, start)
+    return later if later <= at else start
 
 
 def following(tiling: Tiling, start: datetime) -> datetime:
@@ -98,20 +102,37 @@ def tiles(tiling: Tiling, until: datetime, *, after: datetime | None = None) -> 
 
 
 def due(
-    tiling: Tiling, known: Iterable[Window], now: datetime, lag: timedelta, limit: int | None = None
+    tiling: Tiling,
+    known: Iterable[Window],
+    until: datetime,
+    *,
+    busy: Iterable[Window] = (),
+    within: Window | None = None,
+    limit: int | None = None,
 ) -> list[Window]:
-    """Windows that are closed (`end <= now - lag`) and not yet `known`, oldest first, `limit` at most.
+    """Windows inside `within` that are closed (`end <= until`), not `known` and free of `busy`, oldest first.
 
-    `now` is the source's clock, `lag` the safety lag.
+    `busy`: spans that do not overlap each other; a window that shares an instant with one is left out.
     """
-    seen = set(known)
-    found: list[Window] = []
-    for window in tiles(tiling, now - lag):
-        if limit is not None and len(found) >= limit:
-            break
-        if window not in seen:
-            found.append(window)
-    return found
+    seen, taken = set(known), sorted(busy)
+    last = until if within is None else min(until, within.end)
+    after = None if within is None else floor(tiling, max(tiling.start, within.start))
+    found = (
+        window
+        for window in tiles(tiling, last, after=after)
+        if window not in seen and (within is None or within.covers(window)) and is_free(window, taken)
+    )
+    return list(itertools.islice(found, limit))
+
+
+def is_free(window: Window, taken: Sequence[Window]) -> bool:
+    """True if no span of `taken`, sorted and without overlaps, shares an instant with `window`."""
+    place = bisect_left(taken, window.end, key=start_of)  # the last that starts before the end ends last, too
+    return place == 0 or not taken[place - 1].overlaps(window)
+
+
+def start_of(window: Window) -> datetime:
+    return window.start
 
 
 def gaps(covered: Iterable[Window], within: Window) -> list[Window]:

@@ -14,6 +14,7 @@ from state.drive import Event
 from state.model import Claim, Run, RunId, RunKind, RunStatus, Window
 
 TABLE = "pipeline_execution_drive"
+UNFINISHED = "superseded_by = 0 AND pipeline_status NOT IN ('COMPLETED', 'SKIPPED')"
 ORDER = "ORDER BY query_window_start_timestamp, query_window_end_timestamp, run_number, pipeline_name, drive_id"
 IDENTITY = (
     "pipeline_name = :pipeline AND query_window_start_timestamp = :start"
@@ -53,9 +54,7 @@ class SqliteRows:
     def unfinished(self, pipeline: str) -> Iterable[Run]:
         # fetched row by row on purpose: a claim reads as far as the first run that is due
         rows = self._sql.execute(
-            f"SELECT * FROM {TABLE} WHERE pipeline_name = ? AND superseded_by = 0"
-            f" AND pipeline_status NOT IN ('COMPLETED', 'SKIPPED') {ORDER}",
-            (pipeline,),
+            f"SELECT * FROM {TABLE} WHERE pipeline_name = ? AND {UNFINISHED} {ORDER}", (pipeline,)
         )
         return (run_of(row) for row in rows)
 
@@ -66,11 +65,7 @@ class SqliteRows:
             " ORDER BY query_window_start_timestamp DESC, query_window_end_timestamp DESC LIMIT 1",
             (pipeline, RunKind.SCHEDULED.value, text_of(end)),
         ).fetchone()
-        if row is None:
-            return None
-        start, stop = (instant_of(text) for text in tuple(row))
-        assert start is not None and stop is not None  # both columns are NOT NULL
-        return Window(start, stop)
+        return None if row is None else window_of(row)
 
     def highest_number(self, pipeline: str, window: Window) -> int:
         (number,) = self._sql.execute(
@@ -148,11 +143,27 @@ class SqliteRows:
         query = f"SELECT * FROM {TABLE} WHERE {' AND '.join(wanted)} {ORDER} LIMIT ?"
         return [run_of(row) for row in self._sql.execute(query, (*values, -1 if limit is None else limit))]
 
+    def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
+        # answered from an index, without the wide rows of what is finished
+        rows = self._sql.execute(
+            f"SELECT DISTINCT query_window_start_timestamp, query_window_end_timestamp FROM {TABLE}"
+            f" WHERE pipeline_name = ? AND {UNFINISHED if unfinished else 'TRUE'} ORDER BY 1, 2",
+            (pipeline,),
+        )
+        return [window_of(row) for row in rows]
+
 
 def database_now(connection: sqlite3.Connection) -> datetime:
     """The database's clock, UTC, exact to the millisecond."""
     (text,) = connection.execute("SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')").fetchone()
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def window_of(row: sqlite3.Row) -> Window:
+    """The window in a row of two columns."""
+    start, end = (instant_of(text) for text in tuple(row))
+    assert start is not None and end is not None  # both columns are NOT NULL
+    return Window(start, end)
 
 
 def identity(run: RunId) -> dict[str, Any]:

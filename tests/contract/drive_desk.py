@@ -67,9 +67,10 @@ class Desk:
 
     async def take(self, hour: int | None = None, *, owner: str = "one", pipeline: str = "p") -> Claim:
         """A claim, of the newest run whose window begins at `hour` if given."""
-        runs = await self.drive.runs(pipeline)
-        found = [run.id for run in runs if hour is not None and run.window.start == window(hour).start]
-        claim = await self.drive.claim(pipeline, owner, LEASE, run=found[-1] if found else None)
+        runs = [] if hour is None else await self.drive.runs(pipeline)
+        found = [run.id for run in runs if run.window.start == window(hour).start]
+        newest = max(found, key=lambda run: run.number, default=None)
+        claim = await self.drive.claim(pipeline, owner, LEASE, run=newest)
         assert claim is not None
         return claim
 

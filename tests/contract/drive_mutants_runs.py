@@ -89,7 +89,17 @@ def counted(self, pipeline, window):
 
 def across_pipelines(faithful, rows, pipeline, new, busy):
     everything = [run for run in rows.table.values() if run.unfinished]
-    return faithful(rows, pipeline, new, everything)
+    return faithful(rows, pipeline, new, sorted(everything, key=rules.by_window))
+
+
+def repeated(self, pipeline, unfinished):
+    runs = self.unfinished(pipeline) if unfinished else self.runs(pipeline, (), None, None)
+    return [run.window for run in runs]
+
+
+def without_failed(self, pipeline, unfinished):
+    runs = [run for run in self.runs(pipeline, (), None, None) if not unfinished or run.unfinished]
+    return sorted({run.window for run in runs if run.status is not RunStatus.FAILED})
 
 
 def floats(run):
@@ -165,6 +175,8 @@ RUNS: dict[str, Make] = {
     "orders by window alone": method(Unordered),
     "filters by one status": method(AnyStatus),
     "looks within for what is covered": method(OnlyCovered),
+    "tells a window for each of its runs": row(windows=repeated),
+    "tells what failed as finished": row(windows=without_failed),
     "takes a limit of 0 for none": method(NoLimit),
     "keeps large figures as floats": stored(floats),
     "cuts instants to seconds": stored(milliseconds),

@@ -245,6 +245,28 @@ async def a_limit_keeps_the_first_runs(desk: Desk) -> None:
 
 
 @clause
+async def windows_are_told_once_each_and_in_order(desk: Desk) -> None:
+    for hour in (2, 0, 2):
+        await desk.completed(hour)
+    await desk.create(1)
+    await desk.create(5, pipeline="q")
+    assert await desk.drive.windows("p") == [window(0), window(1), window(2)]
+    assert await desk.drive.windows("nobody") == []
+
+
+@clause
+async def unfinished_windows_are_those_that_still_wait(desk: Desk) -> None:
+    await desk.completed(0)
+    await desk.finish(await desk.running(1), RunStatus.SKIPPED)
+    await desk.create(4)
+    await desk.failed(3)
+    await desk.running(2)
+    claim = await desk.running(5)
+    await desk.reopen(await desk.quarantine(claim, merged(claim.run), failure(Phase.AUDIT)))
+    assert await desk.drive.windows("p", unfinished=True) == [window(hour) for hour in (2, 3, 4, 5)]
+
+
+@clause
 async def every_field_and_figure_is_read_back_as_it_was_stored(desk: Desk) -> None:
     claim = await desk.running(0)
     figures = {

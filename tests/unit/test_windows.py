@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from state.model import Window
-from state.windows import Calendar, Tiling, due, floor, following, gaps, overlaps, parse_width, split, tiles
+from state.windows import Calendar, Tiling, floor, following, gaps, overlaps, parse_width, split, tiles
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -49,18 +49,6 @@ def test_floor_holds_its_instant(start, minutes, offset):
     at = start + timedelta(seconds=offset)
     low = floor(tiling, at)
     assert low <= at < following(tiling, low)
-
-
-@given(n=st.integers(0, 30), dropped=st.sets(st.integers(0, 29)), lag=st.integers(0, 300))
-def test_due_finds_exactly_the_closed_unknown_windows_g12(n, dropped, lag):
-    tiling = Tiling(T0, HOUR)
-    now = T0 + n * HOUR + timedelta(seconds=lag)
-    closed = list(tiles(tiling, T0 + n * HOUR))
-    known = [w for i, w in enumerate(closed) if i not in dropped]
-    found = due(tiling, known, now, timedelta(seconds=lag))
-    assert found == [w for i, w in enumerate(closed) if i in dropped]
-    assert due(tiling, known, now, timedelta(seconds=lag), limit=1) == found[:1]
-    assert due(tiling, closed, now, timedelta(seconds=lag)) == []
 
 
 @given(cuts=st.lists(st.integers(1, 99), unique=True), hidden=st.sets(st.integers(0, 40)))
