@@ -23,7 +23,7 @@ from connectors.elasticsearch.fields import FieldSpec
 from state.contract import json_field
 from state.errors import ConfigurationError, ContractError
 
-__all__ = ["Decoder", "Envelope", "OnBadValue", "Page"]
+__all__ = ["Decoder", "Envelope", "Hit", "OnBadValue", "Page", "read_page"]
 
 OnBadValue = Literal["error", "null"]
 
@@ -92,7 +92,10 @@ class Decoder:
         Raises ContractError for a value that does not fit, for a hit without `_source`, and for documents
         that are no JSON; TransientError if the page itself is none.
         """
-        envelope, hits = read_page(page)
+        return self.decode_hits(*read_page(page))
+
+    def decode_hits(self, envelope: Envelope, hits: Sequence[Hit]) -> Page:
+        """The same for a page that was read already, for a caller that asks for the next page first."""
         if not hits:
             return Page(self._batch([pa.array([], type_) for type_ in self.schema.types]), None, envelope, {})
         touched: Counter[str] = Counter()

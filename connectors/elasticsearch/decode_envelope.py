@@ -55,7 +55,10 @@ class Total(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What the server says about a page. `took` is in milliseconds; `total` is None if it was not counted."""
+    """What the server says about a page. `took` is in milliseconds; `total` is None if it was not counted.
+
+    What a server must say and does not is not taken as good: `timed_out` is True then, and `shards.total` 0.
+    """
 
     pit_id: str | None
     timed_out: bool
@@ -90,7 +93,7 @@ class _Hits(msgspec.Struct):
 class _Response(msgspec.Struct):
     hits: _Hits
     took: int = 0
-    timed_out: bool = False
+    timed_out: bool = True
     terminated_early: bool | None = None
     pit_id: str | None = None
     shards: Shards = msgspec.field(name="_shards", default=Shards())

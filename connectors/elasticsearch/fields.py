@@ -55,6 +55,9 @@ _SCALARS: dict[str, pa.DataType] = {
 JSON_TYPES = frozenset(_JSON.split())
 """Field types that become JSON text; any type that is not known here does too."""
 
+KNOWN_TYPES = frozenset(_SCALARS) | JSON_TYPES
+"""Field types that an operator may choose for a column."""
+
 ABSENT_TYPES = frozenset({"alias", "derived"})
 """Field types that never have a value in `_source`."""
 

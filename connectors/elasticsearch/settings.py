@@ -19,6 +19,8 @@ def _endpoint(value: str) -> str:
     return value
 
 
+Meta = Literal["_id", "_index", "_routing", "_seq_no", "_primary_term", "_version"]
+
 Endpoint = Annotated[str, Field(pattern=r"^https?://[^/\s]+"), AfterValidator(_endpoint)]
 
 
@@ -53,7 +55,18 @@ class Columns(Group):
     rename: Mapping[Name, Name] = {}
     """Field to column name. Default none."""
     types: Mapping[Name, Name] = {}
-    """Field to field type, where the mapping's own is not wanted. Default none: the mapping decides."""
+    """Field to field type (keyword, long, date, … or json), where the mapping's own is not wanted. Default none:
+    the mapping decides."""
+    meta: tuple[Meta, ...] = ()
+    """Properties of the hit that become columns, such as _index or _seq_no. Default none but those in `key`."""
+    objects: Literal["json", "flatten"] = "json"
+    """An object is one column of JSON text, or each field inside it a column `outer.inner`. Default json: nothing
+    that a document holds is lost, and new inner fields need no new column. Nested fields are JSON either way."""
+    conflicts: Literal["fail", "text", "json"] = "fail"
+    """What a field becomes that indices map to types no column holds both of. Default fail: a person decides."""
+    on_bad_value: Mapping[Name, Literal["error", "null"]] = {}
+    """Column to what happens with a value that does not fit it; null ones are counted. Default error for all:
+    nothing is dropped unasked."""
 
 
 class ElasticsearchSettings(Group):
@@ -66,7 +79,7 @@ class ElasticsearchSettings(Group):
     index: Name
     """Index, alias, data stream or pattern. No default."""
     cursor: Name
-    """Date field that windows are cut by. No default."""
+    """Date column that windows are cut by. No default."""
     key: tuple[Name, ...] = ("_id",)
     """Columns that identify a row. Default `_id`: the one name that each document has."""
     auth: Auth = Auth()
@@ -77,3 +90,33 @@ class ElasticsearchSettings(Group):
     """Which fields become columns. Default all."""
     where: Mapping[str, Any] | None = None
     """A query in the search server's own language that each row must match. Default none."""
+    missing_indices: Literal["error", "ignore"] = "error"
+    """What happens when an index of the pattern is closed, or is deleted while it is read. Default error: ignoring
+    it reads fewer rows without a word."""
+    page_rows: int = Field(default=10_000, ge=1, le=10_000)
+    """Documents per page at most. Default and limit 10,000: what servers allow, and the fastest measured."""
+    page_bytes: int = Field(default=8 << 20, ge=1 << 10, le=32 << 20)
+    """Bytes per page that are aimed at. Default 8 MiB: bounds memory (about four pages per part that is read at
+    the same time) and makes larger pages no faster."""
+    request_timeout_seconds: float = Field(default=60, gt=0)
+    """Seconds for one request. Default 60: a page takes under a second, a busy cluster some more."""
+    keep_alive_seconds: int = Field(default=300, ge=1)
+    """Seconds that the server keeps a snapshot after its last page. Default 300: longer than a request and the
+    upload of a page take, short enough not to burden the server after a crash."""
+    max_concurrent_requests: int = Field(default=4, ge=1)
+    """Requests at the same time, of one run. Default 4: more gains nothing from one process."""
+    compression: bool = False
+    """Whether answers come as gzip. Default no: on a fast network it costs both sides more than it saves."""
+
+    @model_validator(mode="after")
+    def _outlives(self) -> ElasticsearchSettings:
+        if self.keep_alive_seconds <= self.request_timeout_seconds:
+            raise ValueError("keep_alive_seconds must be above request_timeout_seconds: a page would outlive it")
+        return self
+
+    @model_validator(mode="after")
+    def _never_null(self) -> ElasticsearchSettings:
+        for column in (self.cursor, *self.key):
+            if self.columns.on_bad_value.get(column) == "null":
+                raise ValueError(f"on_bad_value of {column} cannot be null: windows and rows are told apart by it")
+        return self

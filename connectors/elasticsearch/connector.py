@@ -1,0 +1,94 @@
+"""The connector for Elasticsearch and OpenSearch: `connectors.base.Connector` over points in time.
+
+One object serves one attempt: its parts share a set of points in time, the page size that was learnt, and the
+contract. Which product it is and how it can be read completely is found out on the server (`product`, `ways`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from connectors.elasticsearch.checks import Checkup
+from connectors.elasticsearch.planning import cut
+from connectors.elasticsearch.product import detect
+from connectors.elasticsearch.reading import Reading, prepare
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.snapshot import PitSnapshot
+from connectors.elasticsearch.source import Live, Source, examine
+from connectors.elasticsearch.transport import Transport
+from state.checks import Check
+from state.contract import Contract
+from state.model import Window
+from state.port import Port, direct
+
+
+class ElasticsearchConnector:
+    """An index, alias, data stream or pattern as a source of rows."""
+
+    def __init__(self, settings: ElasticsearchSettings, port: Port = direct) -> None:
+        self._settings = settings
+        self._transport = Transport(settings, port)
+        self._live = Live(self._transport, settings)
+        self._finding_out = asyncio.Lock()
+        self._source: Source | None = None
+        self._reading: Reading | None = None
+
+    async def check(self) -> Sequence[Check]:
+        """Product, privileges, index, cursor, `_source`, refresh, and the way of paging, tried out."""
+        return await Checkup(self._transport, self._settings, self._live, self._examined, self._prepared).look()
+
+    async def contract(self) -> Contract:
+        """Columns from the mappings of all matching indices; see `connectors.base.Connector`."""
+        source = await self._examined()
+        return Contract(source.decoder.schema, self._settings.cursor, self._settings.key)
+
+    async def plan(self, span: Window, rows_per_part: int) -> Sequence[Window]:
+        """One request where the rows fit into one part, two where they are spread evenly over the span."""
+        source = await self._examined()
+        rows = await self._live.count(source.query.of(span))
+        return await cut(
+            span, rows, rows_per_part, lambda inner, step: self._live.steps(source.query, inner, step)
+        )
+
+    @asynccontextmanager
+    async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
+        """The range in the attempt's points in time, which the first part opens and `aclose` closes.
+
+        Raises `RestartAttempt` if they are lost: the next call opens new ones.
+        """
+        async with (await self._prepared()).open(span) as snapshot:
+            yield snapshot
+
+    async def count(self, span: Window) -> int:
+        """Rows of the range now, outside any snapshot."""
+        source = await self._examined()
+        return await self._live.count(source.query.of(span))
+
+    async def now(self) -> datetime:
+        """The server's clock, rounded down to the millisecond."""
+        return await self._live.now()
+
+    async def aclose(self) -> None:
+        """Close the points in time and the connections; harmless when repeated."""
+        try:
+            if self._reading is not None:
+                await self._reading.keeper.aclose()
+        finally:
+            await self._transport.aclose()
+
+    async def _examined(self) -> Source:
+        async with self._finding_out:
+            if self._source is None:
+                self._source = await examine(self._transport, self._settings)
+            return self._source
+
+    async def _prepared(self) -> Reading:
+        source = await self._examined()
+        async with self._finding_out:
+            if self._reading is None:
+                product = await detect(self._transport)
+                self._reading = prepare(self._transport, self._settings, source, product, self._live)
+            return self._reading

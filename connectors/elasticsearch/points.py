@@ -1,0 +1,102 @@
+"""Points in time: opened, counted in, closed; the same for both products."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from connectors.elasticsearch.answers import require_whole, total
+from connectors.elasticsearch.catalog import parsed, target
+from connectors.elasticsearch.decode_envelope import Envelope, read_page
+from connectors.elasticsearch.product import Product
+from connectors.elasticsearch.queries import NO_PARTIAL, count
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.transport import Transport
+from state.errors import RestartAttempt, SluicewayError
+
+BY_SHARD_DOC: Sequence[Any] = ({"_shard_doc": "asc"},)
+BY_DOC: Sequence[Any] = ("_doc",)
+"""Only unique within one shard."""
+
+
+class Point:
+    """One open point in time over `index`, or one `shard` of it, read in the order of `sort`.
+
+    `id` is always the newest that the server gave. `shards`: how many it holds, known after the first answer.
+    """
+
+    def __init__(self, id: str, index: str, shard: int | None, sort: Sequence[Any]) -> None:  # noqa: A002
+        self.id = id
+        self.index = index
+        self.shard = shard
+        self.sort = sort
+        self.shards: int | None = None
+
+    def __str__(self) -> str:
+        return self.index if self.shard is None else f"shard {self.shard} of {self.index}"
+
+    def accept(self, envelope: Envelope, doing: str) -> None:
+        """Take over what an answer says of this point. Raises unless the answer is whole."""
+        if envelope.pit_id:
+            self.id = envelope.pit_id
+        require_whole(envelope, doing, self.shards)
+        self.shards = envelope.shards.total
+
+
+class Points:
+    """Makes the requests that points in time need."""
+
+    def __init__(self, transport: Transport, settings: ElasticsearchSettings, product: Product) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._elastic = product.is_elasticsearch
+
+    async def open(self, index: str, sort: Sequence[Any], shard: int | None = None) -> Point:
+        """Raises `TransientError` where the server has too many open, `RestartAttempt` if shards are missing."""
+        doing = f"opening a point in time on {index}"
+        query = f"keep_alive={self._settings.keep_alive_seconds}s"
+        if shard is not None:
+            query += f"&preference=_shards:{shard}"
+        if self._elastic:
+            where = target(index, self._settings, "_pit", query)
+        else:  # OpenSearch would otherwise leave out shards that are away, and say 200
+            where = target(
+                index, self._settings, "_search/point_in_time", f"{query}&allow_partial_pit_creation=false"
+            )
+        answer = await self._transport.call("source.open_pit", doing, "POST", where)
+        opened = parsed(doing, answer.body)
+        point = Point(str(opened.get("id") or opened.get("pit_id")), index, shard, sort)
+        if failed := (opened.get("_shards") or {}).get("failed"):
+            await self.close([point])
+            raise RestartAttempt(
+                f"{doing}: {failed} shards are missing",
+                hint="Tried again; if it stays so, look at the cluster's health.",
+                code="shard_failed",
+            )
+        return point
+
+    async def close(self, points: Sequence[Point]) -> None:
+        """Close them all. What cannot be closed now ends by itself when its keep-alive is over."""
+        for point in points:
+            with suppress(SluicewayError):
+                await self._close(point)
+
+    async def _close(self, point: Point) -> None:
+        path = "/_pit" if self._elastic else "/_search/point_in_time"
+        body = {"id": point.id} if self._elastic else {"pit_id": [point.id]}
+        doing = f"closing the point in time on {point}"
+        await self._transport.call("source.close_pit", doing, "DELETE", path, body, accept=(404,))
+
+    async def count(self, point: Point, query: Mapping[str, Any]) -> int:
+        """Documents of the query inside the point."""
+        doing = f"counting in {point}"
+        envelope, _ = read_page(await self.search(point, "source.count", doing, count(query)))
+        point.accept(envelope, doing)
+        return total(envelope, doing)
+
+    async def search(self, point: Point, effect: str, doing: str, body: Mapping[str, Any]) -> bytes:
+        """The answer to a search inside the point, which is kept alive by it; not looked at yet."""
+        inside = {**body, "pit": {"id": point.id, "keep_alive": f"{self._settings.keep_alive_seconds}s"}}
+        where = f"/_search?{NO_PARTIAL}"
+        return (await self._transport.call(effect, doing, "POST", where, inside, underway=True)).body

@@ -1,0 +1,54 @@
+"""What the parts of one attempt share: the source as it was found, its points in time, the page size learnt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from connectors.elasticsearch.catalog import look_up
+from connectors.elasticsearch.paging import PageSize, PointReader
+from connectors.elasticsearch.pits import PitKeeper
+from connectors.elasticsearch.points import Points
+from connectors.elasticsearch.product import Product
+from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.snapshot import PitSnapshot
+from connectors.elasticsearch.source import Live, Source
+from connectors.elasticsearch.transport import Transport
+from connectors.elasticsearch.ways import Ways
+from state.model import Window
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Opens snapshots of parts. `ways` knows how it is read once a part was opened."""
+
+    source: Source
+    points: Points
+    ways: Ways
+    keeper: PitKeeper
+    size: PageSize
+
+    @asynccontextmanager
+    async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
+        """The range in the attempt's points in time, counted in each of them."""
+        query = self.source.query.of(span)
+        async with self.keeper.use() as pits:
+            counts = []
+            for point in pits.points:
+                counts.append(await self.points.count(point, query))
+            reader = PointReader(self.points, self.source.decoder, self.size, query)
+            yield PitSnapshot(self.keeper, pits, counts, reader)
+
+
+def prepare(
+    transport: Transport, settings: ElasticsearchSettings, source: Source, product: Product, live: Live
+) -> Reading:
+    """Nothing is opened yet."""
+    points = Points(transport, settings, product)
+    ways = Ways(transport, settings, product, points)
+    keeper = PitKeeper(
+        settings, points, ways, source.indices, clock=live.now, look_up=lambda: look_up(transport, settings)
+    )
+    most = min(settings.page_rows, *(index.max_result_window for index in source.indices))
+    return Reading(source, points, ways, keeper, PageSize(most, settings.page_bytes))

@@ -1,0 +1,213 @@
+"""Requests to the search server: one client, plain JSON headers, bytes out, errors classified, no retries."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import elastic_transport
+import msgspec
+from elastic_transport.client_utils import DEFAULT
+from elasticsearch import AsyncElasticsearch
+
+from connectors.elasticsearch.errors import refusal
+from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode
+from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
+from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.port import Port
+
+JSON = "application/json"
+"""Without a version in it: servers of every major take it, and those of other products too."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Answer(NamedTuple):
+    """An answer as it came; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Bytes(elastic_transport.Serializer):
+    """Leaves bodies as they are: pages are decoded elsewhere, off the event loop."""
+
+    mimetype = JSON
+
+    def dumps(self, data: Any) -> bytes:
+        return bytes(data)
+
+    def loads(self, data: bytes) -> bytes:
+        return data
+
+
+class _Opened(NamedTuple):
+    """`secrets`: what must not appear in a message."""
+
+    client: AsyncElasticsearch
+    headers: Mapping[str, str]
+    secrets: tuple[str, ...]
+
+
+class Transport:
+    """The one way to the server. `max_concurrent_requests` at a time; the others wait here, off the clock."""
+
+    def __init__(self, settings: ElasticsearchSettings, port: Port) -> None:
+        self._settings = settings
+        self._port = port
+        self._slots = asyncio.Semaphore(settings.max_concurrent_requests)
+        self._opening = asyncio.Lock()
+        self._opened: _Opened | None = None
+
+    async def call(
+        self,
+        effect: str,
+        doing: str,
+        method: str,
+        target: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        accept: Collection[int] = (),
+        underway: bool = False,
+    ) -> Answer:
+        """The answer to one request, sent once. `effect` names the port; `doing` begins the message of an error.
+
+        Raises what `errors` says for a status of 300 or more that is not in `accept`. `underway`: the request is
+        part of an open snapshot.
+        """
+        opened = await self._client()
+        async with self._slots:
+            with self._port(effect):
+                answer = await self._sent(opened, doing, method, target, body)
+        if answer.status >= 300 and answer.status not in accept:
+            raise _hidden(
+                refusal(answer.status, answer.headers, answer.body, doing, underway=underway), opened.secrets
+            )
+        return answer
+
+    async def aclose(self) -> None:
+        """Close the connections; harmless when repeated."""
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await opened.client.close()
+
+    async def _sent(
+        self, opened: _Opened, doing: str, method: str, target: str, body: Mapping[str, Any] | None
+    ) -> Answer:
+        try:
+            response = await opened.client.transport.perform_request(
+                method,
+                target,
+                headers=opened.headers,
+                body=None if body is None else msgspec.json.encode(body),
+                request_timeout=self._settings.request_timeout_seconds,
+            )
+        except AnswerTooLarge:
+            raise TransientError(
+                f"{doing}: the answer is above {BoundedNode.limit >> 20} MiB",
+                hint="Asked for again in smaller pages.",
+                code="too_large",
+                shrink=True,
+            ) from None
+        except elastic_transport.TransportError as error:
+            raise _hidden(_unreachable(doing, error), opened.secrets) from None
+        return Answer(
+            response.meta.status, {k.lower(): v for k, v in response.meta.headers.items()}, response.body
+        )
+
+    async def _client(self) -> _Opened:
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await asyncio.to_thread(_open, self._settings)
+            return self._opened
+
+
+def _open(settings: ElasticsearchSettings) -> _Opened:
+    """Reads secrets and certificates, so not on the event loop. Raises `ConfigurationError`."""
+    endpoints = (settings.endpoint,) if isinstance(settings.endpoint, str) else settings.endpoint
+    hosts = [_with_port(endpoint) for endpoint in endpoints]
+    secure = any(host.startswith("https") for host in hosts)
+    authorization, secrets = _authorization(settings.auth)
+    client = AsyncElasticsearch(
+        hosts,
+        node_class=BoundedNode,
+        connections_per_node=settings.max_concurrent_requests,
+        max_retries=0,
+        retry_on_status=(),
+        retry_on_timeout=False,
+        serializers={JSON: _Bytes()},
+        meta_header=False,
+        ssl_context=_tls(settings) if secure else DEFAULT,
+    )
+    encoding = "gzip" if settings.compression else "identity"
+    headers = {"accept": JSON, "content-type": JSON, "accept-encoding": encoding, **authorization}
+    return _Opened(client, headers, secrets)
+
+
+def _with_port(endpoint: str) -> str:
+    """The client wants the port that a URL leaves out."""
+    try:
+        parts = urlsplit(endpoint)
+        netloc = parts.netloc if parts.port is not None else f"{parts.netloc.rstrip(':')}:{_PORTS[parts.scheme]}"
+    except ValueError as error:
+        raise ConfigurationError(
+            f"the endpoint {endpoint} is no URL: {error}",
+            hint="Write it like https://es.company.com:9200.",
+            code="endpoint",
+            path="source_system.endpoint",
+        ) from None
+    return parts._replace(netloc=netloc, query="", fragment="").geturl()
+
+
+def _tls(settings: ElasticsearchSettings) -> ssl.SSLContext:
+    """Verification is always on; there is no setting to turn it off."""
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"cannot read certificates from {settings.ca_file}: {error}",
+            hint="It must be a file of PEM certificates that this process may read.",
+            code="ca_file",
+            path="source_system.ca_file",
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _authorization(auth: Auth) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The header, and what of it must not be shown."""
+    if auth.api_key is not None:
+        secret = auth.api_key.read()
+        return {"authorization": f"ApiKey {secret}"}, (secret,)
+    if auth.bearer is not None:
+        secret = auth.bearer.read()
+        return {"authorization": f"Bearer {secret}"}, (secret,)
+    if auth.user is not None and auth.password is not None:
+        secret = auth.password.read()
+        pair = base64.b64encode(f"{auth.user}:{secret}".encode()).decode()
+        return {"authorization": f"Basic {pair}"}, (pair, secret)
+    return {}, ()
+
+
+def _unreachable(doing: str, error: elastic_transport.TransportError) -> SluicewayError:
+    said = f"{doing}: {error.message}"
+    if isinstance(error, elastic_transport.TlsError):
+        return ConfigurationError(
+            said, hint="Set source_system.ca_file, or mend the endpoint or its certificate.", code="tls"
+        )
+    if isinstance(error, elastic_transport.ConnectionTimeout):
+        return TransientError(said, hint="The server is slow, or source_system.endpoint is wrong.", code="timeout")
+    return TransientError(said, hint="The server is away, or source_system.endpoint is wrong.", code="connection")
+
+
+def _hidden(error: SluicewayError, secrets: tuple[str, ...]) -> SluicewayError:
+    """The error without secrets: a proxy may send a request's headers back."""
+    for secret in secrets:
+        error.message = error.message.replace(secret, "***")
+    error.args = (error.message,)
+    return error
