@@ -88,15 +88,14 @@ QUIET = (RunFinished, PartRead)
 @contextmanager
 def bars(console: Console) -> Iterator[Emit]:
     """A listener that draws one bar of windows with the run and phase at hand and the rows read so far."""
-    with Progress(*columns(console.width), console=console, transient=True) as progress:
+    with Progress(*columns(console.width), console=console, transient=True, expand=True) as progress:
         tally, task = Tally(), progress.add_task("looking for windows that are due", total=None, rows=0)
 
         def hear(event: Event) -> None:
             tally.count(event)
             if isinstance(event, PhaseStarted):
                 progress.update(task, description=f"{event.run.name} {event.phase}")
-            total = len(tally.known) or None
-            progress.update(task, total=total, completed=len(tally.ended), rows=tally.rows)
+            progress.update(task, total=tally.total, completed=len(tally.ended), rows=tally.rows)
             if not isinstance(event, QUIET) and (text := sentence(event)):
                 progress.console.print(text, markup=False, highlight=False, emoji=False)
 
@@ -105,18 +104,24 @@ def bars(console: Console) -> Iterator[Emit]:
 
 @dataclass
 class Tally:
-    """Windows seen and ended, however many attempts each took, and the rows read."""
+    """Windows begun and ended, however many attempts each took, and the rows read."""
 
-    known: set[Window] = field(default_factory=set)
+    opened: set[Window] = field(default_factory=set)
+    begun: set[Window] = field(default_factory=set)
     ended: set[Window] = field(default_factory=set)
     rows: int = 0
+
+    @property
+    def total(self) -> int | None:
+        """How many windows there are; None once there are some that an earlier command opened."""
+        return (len(self.opened) or None) if self.begun <= self.opened else None
 
     def count(self, event: Event) -> None:
         match event:
             case WindowsOpened(windows=windows):
-                self.known.update(windows)
-            case RunClaimed(run=run):  # one that an earlier command opened is not known yet
-                self.known.add(run.window)
+                self.opened.update(windows)
+            case RunClaimed(run=run):
+                self.begun.add(run.window)
             case RowsRead(rows=rows):
                 self.rows += rows
             case RunFinished(run=run) | RunFailed(run=run):

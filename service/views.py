@@ -174,9 +174,9 @@ def checks_table(checks: Sequence[Check]) -> RenderableType:
     for check in checks:
         mark = Text("ok    ", style=GOOD) if check.ok else Text("FAILED", style=BAD)
         lines.append(Text.assemble(mark, "  ", (check.name, "bold")))
-        lines.append(Padding(Text(check.found), BELOW))
+        lines.append(Padding(Text(check.found), BELOW, expand=False))
         if not check.ok and check.hint:
-            lines.append(Padding(Text(check.hint, style=OPEN), BELOW))
+            lines.append(Padding(Text(check.hint, style=OPEN), BELOW, expand=False))
     return Group(*lines)
 
 

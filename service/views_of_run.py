@@ -59,12 +59,12 @@ def phase_lines(phases: Sequence[PhaseLine]) -> RenderableType:
     width = max(len(phase) for phase in Phase)
     lines: list[RenderableType] = []
     for line in phases:
-        took = "" if line.seconds is None else f"{line.seconds:8.2f} s"
+        took = f"{line.seconds:8.2f} s" if line.seconds else ""
         status = word(line.status)
         status.pad_right(10 - len(status))
         lines.append(Text.assemble((line.phase.value.ljust(width + 2), "bold"), status, took))
         if figures := brief(line.figures):
-            lines.append(Padding(Text(figures, style=DIM), BELOW))
+            lines.append(Padding(Text(figures, style=DIM), BELOW, expand=False))
     return Group(*lines)
 
 

@@ -58,7 +58,9 @@ def root(
 
 @app.command(epilog="Example: sluiceway init flights.yaml --source files")
 def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = DEFAULT_CONFIG,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to write it.")
+    ] = DEFAULT_CONFIG,
     source: Annotated[
         str, typer.Option("--source", metavar="TYPE", help="elasticsearch, opensearch or files.")
     ] = "elasticsearch",
@@ -204,9 +206,9 @@ def test_phase(
 
 @app.command(epilog="Example: sluiceway demo --rows 20000")
 def demo(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Everything the demo makes is in it.")] = Path(
-        ".demo"
-    ),
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", file_okay=False, help="Everything the demo makes is in it.")
+    ] = Path(".demo"),
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Flights to load; all of them by default.")
     ] = None,

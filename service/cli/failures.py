@@ -143,7 +143,7 @@ def problem_lines(problems: Sequence[Problem]) -> RenderableType:
         given = f" (given: {problem.value})" if problem.value else ""
         lines += [
             Text.assemble((problem.severity, style), "  ", (problem.path or "the file", "bold"), f"  {place}"),
-            Padding(Text(f"{problem.message}{given}"), INDENTED),
-            Padding(Text(problem.remedy, style="green"), INDENTED),
+            Padding(Text(f"{problem.message}{given}"), INDENTED, expand=False),
+            Padding(Text(problem.remedy, style="green"), INDENTED, expand=False),
         ]
     return Group(*lines)

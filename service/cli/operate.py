@@ -16,6 +16,7 @@ from service.cli.options import same_config
 from service.cli.pipelines import about, chosen, described, one_pipeline
 from service.cli.stopping import until_told_to_stop
 from service.console import Console
+from service.live import require_same_table, require_unchanged
 from service.progress import narrator
 from service.settings import PipelineConfig
 from service.tick import backfill_windows, closed_until, run_floor
@@ -33,7 +34,12 @@ FAILURES_SHOWN = 3
 
 def run(config: Path, window: Window | None, *, json: bool) -> None:
     """Load what is due, once."""
-    work_and_report(config, one_pipeline(config), lambda worker: worker.run_due(window), json=json)
+
+    async def due(worker: Worker) -> list[Run]:
+        await require_same_table(worker)
+        return await worker.run_due(window)
+
+    work_and_report(config, one_pipeline(config), due, json=json)
 
 
 def backfill(config: Path, start: datetime, end: datetime, *, json: bool) -> None:
@@ -103,6 +109,7 @@ def work_and_report(config: Path, pipeline: PipelineConfig, work: Work, *, json:
     async def go() -> tuple[list[Run], list[Run]]:
         with narrator(console.err) as emit:
             async with opened(pipeline, emit) as worker:
+                await require_unchanged(worker)
                 ended = await work(worker)
                 return ended, await worker.drive.runs(worker.pipeline)
 
@@ -137,16 +144,13 @@ def nothing_done(runs: Sequence[Run]) -> str:
     quarantined = sum(run.quarantined_at is not None for run in waiting)
     later = sum(run.status is RunStatus.FAILED and run.quarantined_at is None for run in waiting)
     elsewhere = len(waiting) - quarantined - later
-    said = [
-        f"{count} {'run' if count == 1 else 'runs'} {what}"
-        for count, what in (
-            (quarantined, "wait for an operator"),
-            (later, "wait for their next attempt"),
-            (elsewhere, "are in the hands of another worker or wait for older windows"),
-        )
-        if count
-    ]
-    return f"Nothing could be done now: {', '.join(said)}."
+    counts = (
+        (quarantined, "waiting for an operator"),
+        (later, "waiting for a next attempt"),
+        (elsewhere, "in the hands of another worker, or waiting for older windows"),
+    )
+    said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    return f"Nothing could be done now; unfinished runs: {said}."
 
 
 def next_command(ended: Sequence[Run], runs: Sequence[Run]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import typer
 
 from service import exit_codes
+from service.cli.failures import SAFE, Trouble, tell
 from service.console import Console
 
 T = TypeVar("T")
@@ -38,5 +39,14 @@ def until_told_to_stop(work: Coroutine[Any, Any, T], console: Console) -> T:
     except asyncio.CancelledError:
         if not told:
             raise
-        console.note("Stopped. What was done is kept; `sluiceway run` goes on from there.")
+        say_so(told[0], console)
         raise typer.Exit(CODES[told[0]]) from None
+
+
+def say_so(number: signal.Signals, console: Console) -> None:
+    kept = "What was done is kept; the same command goes on from there."
+    if console.json:
+        what = f"stopped by {number.name}"
+        tell(Trouble("stopped", what, "", "stopped", number.name.lower(), SAFE, kept, ""), json=True)
+    else:
+        console.note(f"Stopped. {kept}")
