@@ -79,11 +79,13 @@ def report(run: Run, now: datetime) -> RunReport:
 
 def phase_line(run: Run, phase: Phase) -> PhaseLine:
     record = run.phases.get(phase)
+    failed = run.phase_failed is phase
     if record is None:
-        return PhaseLine(phase, "-", None, {})
+        return PhaseLine(phase, "FAILED" if failed else "-", None, {})
     took = record.finished_at - record.started_at if record.finished_at and record.started_at else None
     figures = {key: value for key, value in record.figures.items() if key != "proof"}
-    return PhaseLine(phase, record.status.value, took.total_seconds() if took else None, figures)
+    status = "FAILED" if failed else record.status.value
+    return PhaseLine(phase, status, took.total_seconds() if took else None, figures)
 
 
 def safety(run: Run) -> str:

@@ -7,6 +7,7 @@ release, or silence where another worker owns the run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import timedelta
 
@@ -38,6 +39,9 @@ from state.errors import (
     UnknownOutcome,
 )
 from state.model import Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
+
+_log = logging.getLogger(__name__)
+"""Tracebacks for `--debug`; an operator reads the failure in the drive table."""
 
 CLEANING = (Phase.STAGE_CLEANING, Phase.TARGET_CLEANING)
 """A clean-up that fails never un-succeeds a run."""
@@ -71,8 +75,10 @@ class Walk:
         except LeaseLost as error:
             return self._fenced(error)
         except SluicewayError as error:
+            _log.debug("%s failed in %s", self._bench.run.name, self._phase, exc_info=True)
             return await self._fail(error)
         except Exception as error:  # noqa: BLE001 the one boundary: a defect ends this run, not the process
+            _log.debug("a defect ended %s in %s", self._bench.run.name, self._phase, exc_info=True)
             return await self._fail(
                 PermanentError(
                     f"{type(error).__name__}: {error}",
