@@ -1,0 +1,93 @@
+"""The demo's pipeline, as a configuration file that stays, so that one can go on with the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+from service.demo.flights import START
+from service.demo.server import INDEX
+
+CONFIG = """\
+# The pipeline of the demo: from a search server into DuckDB, one window for each day in New York.
+config_version: 1
+
+pipeline_metadata:
+  pipeline_name: flights
+
+windows:
+  start: "{start}"
+  end: "{end}"
+  width: day                     # 23 hours on 10 March, 25 hours on 3 November
+  timezone: America/New_York
+  max_open: 2                    # windows loaded at the same time
+
+source_system:
+  type: opensearch
+  endpoint: {endpoint}
+  index: {index}
+  cursor: time_hour              # windows are cut by it
+  key: [flight_id]
+
+stage_system:
+  directory: {stage}
+
+target_system:
+  type: duckdb
+  database: {database}
+  table: flights
+  mode: merge
+  key: [flight_id]
+  memory_limit: 512MB
+
+phases:
+  source_to_stage_transfer:
+    rows_per_part: 300           # tiny on purpose: a day has several parts, so that a crash falls between them
+
+drive_table:
+  type: sqlite
+  path: {drive}
+
+limits:
+  spool_directory: {spool}
+  catch_up_windows: 400          # a whole year at once
+"""
+
+MADE = (
+    *("flights.yaml", "warehouse.duckdb", "warehouse.duckdb.wal", "server.log"),
+    *("drive.sqlite", "drive.sqlite-wal", "drive.sqlite-shm", "run-1.log", "run-2.log"),
+)
+"""Files of a demo, and of nothing else that may lie in its folder."""
+MADE_FOLDERS = ("stage", "spool", "warehouse.duckdb.tmp")
+
+
+def config_file(folder: Path) -> Path:
+    return folder / "flights.yaml"
+
+
+def write_config(folder: Path, endpoint: str, end: datetime) -> Path:
+    """Write the configuration for the flights before `end`; returns its path."""
+    path = config_file(folder)
+    paths = {
+        name: json.dumps(str(folder / file))
+        for name, file in (
+            ("stage", "stage"),
+            ("database", "warehouse.duckdb"),
+            ("drive", "drive.sqlite"),
+            ("spool", "spool"),
+        )
+    }
+    start, until = START.isoformat(), end.isoformat()
+    path.write_text(CONFIG.format(start=start, end=until, endpoint=endpoint, index=INDEX, **paths))
+    return path
+
+
+def start_afresh(folder: Path) -> None:
+    """Make the folder, and remove what an earlier demo left in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MADE:
+        (folder / name).unlink(missing_ok=True)
+    for name in MADE_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
