@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from service.app import opened
+from service.events import Emit, Event, PartRead
 from service.tick import backfill_windows
 from state.model import RunStatus, Window
 from tests.lifecycle.world import HOUR, START, World, events
@@ -103,6 +104,51 @@ def test_a_row_whose_cursor_moved_into_a_later_part_is_there_once_at_the_newest_
     assert world.query("SELECT count(*), max(value) FROM events WHERE id = 'k'") == [(1, 2.0)]
 
 
+def after_the_first_part(act) -> Emit:
+    """A listener that does `act` once, when the first part is read and the second is not."""
+    done = False
+
+    def hear(event: Event) -> None:
+        nonlocal done
+        if isinstance(event, PartRead) and not done:
+            done = True
+            act()
+
+    return hear
+
+
+ONE_PART_AT_A_TIME = {"phases": {"source_to_stage_transfer": {"parallel_parts": 1}}}
+
+
+def moving(tmp_path: Path, settings: dict, before: timedelta, after: timedelta) -> World:
+    """One window of two parts; `k` moves from `before` to `after` when the first part is read."""
+    world = World(tmp_path, {**settings, **ONE_PART_AT_A_TIME, "windows": {"end": FIRST.end.isoformat()}})
+    world.write("fill", events(60, START))
+    world.write("k", row("k", START + before, 1, 1.0))
+    [run] = world.run(
+        emit=after_the_first_part(lambda: world.write("k", row("k", START + after, 2, 2.0))),
+    )
+    assert run.status is RunStatus.COMPLETED
+    assert len(run.manifest.parts) == 2
+    return world
+
+
+EARLY, LATE = timedelta(minutes=1), timedelta(minutes=59)
+
+
+def test_a_row_that_moves_forward_while_it_is_read_is_seen_twice_and_there_once(tmp_path: Path):
+    world = moving(tmp_path, {}, EARLY, LATE)
+    assert world.query("SELECT count(*), max(value) FROM events WHERE id = 'k'") == [(1, 2.0)]
+    assert world.runs()[0].receipt.counts.duplicates == 1
+
+
+def test_a_row_that_moves_backward_while_it_is_read_is_captured_when_its_window_is_read_again(tmp_path: Path):
+    world = moving(tmp_path, {}, LATE, EARLY)
+    assert world.query("SELECT count(*) FROM events WHERE id = 'k'") == [(0,)]
+    backfill(world, FIRST)
+    assert value_of(world, "k") == 2.0
+
+
 def test_a_row_that_moved_out_of_the_range_is_captured_by_the_later_window(world):
     world.write("a", row("k", START, 1, 1.0))
     world.run()
@@ -151,6 +197,14 @@ def test_append_leaves_rows_of_others_in_the_window_alone(tmp_path: Path):
     world = World(tmp_path, APPEND)
     world.write("a", events(10, START))
     world.run()
-    world.execute(f"INSERT INTO events (id, at) VALUES ('by hand', TIMESTAMPTZ '{START.isoformat()}')")
+    world.execute(f"INSERT INTO events (id, \"at\") VALUES ('by hand', TIMESTAMPTZ '{START.isoformat()}')")
     backfill(world, FIRST)
     assert world.query("SELECT count(*) FROM events WHERE id = 'by hand'") == [(1,)]
+
+
+def test_append_keeps_what_the_run_read_and_a_second_look_puts_it_right(tmp_path: Path):
+    """Append needs a cursor that never changes; where it did, the run's rows are kept as they were read."""
+    world = moving(tmp_path, APPEND, EARLY, LATE)
+    assert world.query("SELECT value FROM events WHERE id = 'k' ORDER BY value") == [(1.0,), (2.0,)]
+    backfill(world, FIRST)
+    assert world.query("SELECT value FROM events WHERE id = 'k'") == [(2.0,)]
