@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from connectors.files.cursor import Extent
+from connectors.cursor import Extent
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from state.checks import Check

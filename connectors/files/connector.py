@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from connectors.cursor import is_time
+from connectors.cutting import cut, first_width, next_width
 from connectors.files.checking import cursor_check, failed, files_check, null_hint
 from connectors.files.csv import CsvFormat
-from connectors.files.cursor import is_time
-from connectors.files.cutting import cut, first_width, next_width
 from connectors.files.formats import Format, require_same
 from connectors.files.listing import SourceFile, list_files, reading
 from connectors.files.ndjson import NdjsonFormat
@@ -45,7 +45,7 @@ class FilesConnector:
         self._settings = settings
         self._port = port
         self._format = FORMATS[settings.format](settings)
-        self._scanner = Scanner(self._format)
+        self._scanner = Scanner(self._format, self._require_agreement)
         self._contract: Contract | None = None
         self._snapshots: set[FilesSnapshot] = set()
 
@@ -137,6 +137,11 @@ class FilesConnector:
             await exhaust(counting.steps(self._scanner.passing(files, span)))
         self._require_cursors(files)
         return counting.rows
+
+    def _require_agreement(self, file: SourceFile) -> None:
+        """Raise `ContractError` if a file that came later has other columns than the contract."""
+        assert self._contract is not None
+        require_same(self._format.columns(file), file.path, self._contract.schema, "the contract")
 
     def _require_cursors(self, files: Sequence[SourceFile]) -> None:
         nulls = self._scanner.nulls(files)

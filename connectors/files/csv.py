@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from connectors.files.cursor import counts_of, held
+from connectors.cursor import counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -57,7 +57,6 @@ class CsvFormat:
             yield self._values(file, batch.column(0), cursor, pa.array(range(first, first + batch.num_rows)))
 
     def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
-        self.columns(file)
         cursor = self._settings.cursor
         for batch, first in self._batches(file, schema.names):
             numbers = pa.array(range(first, first + batch.num_rows))

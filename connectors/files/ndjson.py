@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from connectors.files.cursor import counts_of, held
+from connectors.cursor import counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -108,13 +108,13 @@ class NdjsonFormat:
         """Raise the error of the first line that pyarrow's reader refuses."""
         row = first_failing(len(lines.texts), lambda low, high: read_json(lines.texts[low:high], types))
         place, line = f"{file.path}, line {lines.numbers[row]}", lines.texts[row]
-        for name, type_ in types.items():
+        found = self._row.decode(line)
+        for name in [name for name in types if name in found]:
             try:
-                read_json([line], {name: type_})
+                read_json([msgspec.json.encode({name: found[name]})], {name: types[name]})
             except pa.ArrowInvalid:
-                found = bytes(self._row.decode(line)[name]).decode()
-                refuse(place, name, self._settings, f"{shown(found)} does not fit, or is there twice")
-        refuse_text(file, f"line {lines.numbers[row]}", f"it cannot be read: {shown(line.decode())}")
+                refuse(place, name, self._settings, f"{shown(bytes(found[name]).decode())} does not fit")
+        refuse_text(file, f"line {lines.numbers[row]}", f"a name is there twice: {shown(line.decode())}")
 
     def _values(self, file: SourceFile, lines: Lines, name: str, column: pa.Array) -> pa.Array:
         try:

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from connectors.files.cursor import bounds, counts_of, held
+from connectors.cursor import bounds, counts_of, held
 from connectors.files.formats import is_excluded
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings

@@ -7,13 +7,13 @@ leave out files that hold nothing of their span.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from connectors.files.cursor import Extent, counts_of, held, offsets
+from connectors.cursor import Extent, counts_of, held, offsets
 from connectors.files.formats import Format
 from connectors.files.listing import SourceFile, reading
 from state.model import Window
@@ -22,10 +22,14 @@ Cursors = Generator[tuple[pa.DataType, pa.Array], None, None]
 
 
 class Scanner:
-    """Passes over the cursor columns of files. Its generators block, and are stepped in a thread."""
+    """Passes over the cursor columns of files. Its generators block, and are stepped in a thread.
 
-    def __init__(self, format_: Format) -> None:
+    `require`: raises unless a file, seen for the first time, has the contract's columns.
+    """
+
+    def __init__(self, format_: Format, require: Callable[[SourceFile], None]) -> None:
         self._format = format_
+        self._require = require
         self._extents: dict[SourceFile, Extent] = {}
 
     def may_hold(self, file: SourceFile, span: Window) -> bool:
@@ -56,6 +60,8 @@ class Scanner:
     def _whole(self, file: SourceFile) -> Cursors:
         extent: Extent | None = None
         with reading(file):
+            if file not in self._extents:
+                self._require(file)
             for values in self._format.cursors(file):
                 counts = counts_of(values)
                 extent = (extent or Extent(values.type)).with_counts(counts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from connectors.files.batches import bounded
+from connectors.batches import bounded
 from connectors.files.formats import Format
 from connectors.files.listing import SourceFile, reading
 from connectors.files.stepping import Stepper

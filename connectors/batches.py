@@ -15,7 +15,7 @@ def bounded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     waiting: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
-        for piece in _pieces(batch):
+        for piece in pieces(batch):
             waiting.append(piece)
             size += piece.nbytes
             if size >= WANTED_BYTES:
@@ -25,15 +25,15 @@ def bounded(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield _joined(waiting)
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Halves, and halves of them, until each is small enough; nothing of an empty batch."""
+def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch in halves, and halves of them, until each is small enough; nothing of an empty one."""
     if batch.nbytes <= WANTED_BYTES or batch.num_rows <= 1:
         if batch.num_rows:
             yield batch
         return
     middle = batch.num_rows // 2
-    yield from _pieces(batch.slice(0, middle))
-    yield from _pieces(batch.slice(middle))
+    yield from pieces(batch.slice(0, middle))
+    yield from pieces(batch.slice(middle))
 
 
 def _joined(pieces: list[pa.RecordBatch]) -> pa.RecordBatch:

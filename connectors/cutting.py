@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from connectors.files.cursor import MICROSECOND
+from connectors.cursor import MICROSECOND
 from state.model import Window
 
 WIDTHS = (1, 1_000, 1_000_000, 60_000_000, 3_600_000_000, 86_400_000_000)
