@@ -145,6 +145,10 @@ def _problem(at: _Context) -> Problem:
     if at.secret and kind in ("model_type", "model_attributes_type", "dict_type"):
         remedy = f"Give a reference: {at.name}: {{env: NAME}} or {{file: PATH}}."
         return Problem(path, "a secret must not be written here", remedy, value=HIDDEN)
+    if kind == "union_tag_invalid":
+        tag, known = (str(at.error.get("ctx", {}).get(key, "")) for key in ("tag", "expected_tags"))
+        known = known.replace("'", "")
+        return Problem(f"{path}.type", f"this version reads from {known}", f"Give one of: {known}.", value=shown(tag))
     remedy = at.setting.text if at.setting else ""
     if kind == "missing":
         return Problem(path, f"{at.name} is missing", f"Add it. {remedy}".strip())
@@ -168,9 +172,6 @@ _MESSAGES = {
 
 def _message(at: _Context) -> str:
     kind = at.error["type"]
-    if kind == "union_tag_invalid":
-        expected = str(at.error.get("ctx", {}).get("expected_tags", "")).replace("'", "")
-        return f"this version reads from {expected}"
     text = _MESSAGES.get(kind)
     if text is None:
         text = at.error["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
