@@ -146,9 +146,11 @@ def _problem(at: _Context) -> Problem:
         remedy = f"Give a reference: {at.name}: {{env: NAME}} or {{file: PATH}}."
         return Problem(path, "a secret must not be written here", remedy, value=HIDDEN)
     if kind == "union_tag_invalid":
-        tag, known = (str(at.error.get("ctx", {}).get(key, "")) for key in ("tag", "expected_tags"))
-        known = known.replace("'", "")
-        return Problem(f"{path}.type", f"this version reads from {known}", f"Give one of: {known}.", value=shown(tag))
+        tag, tags = (str(at.error.get("ctx", {}).get(key, "")) for key in ("tag", "expected_tags"))
+        kinds = tags.replace("'", "")
+        return Problem(
+            f"{path}.type", f"this version reads from {kinds}", f"Give one of: {kinds}.", value=shown(tag)
+        )
     remedy = at.setting.text if at.setting else ""
     if kind == "missing":
         return Problem(path, f"{at.name} is missing", f"Add it. {remedy}".strip())
