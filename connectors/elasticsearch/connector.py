@@ -13,7 +13,7 @@ from datetime import datetime
 
 from connectors.elasticsearch.checks import Checkup
 from connectors.elasticsearch.planning import cut
-from connectors.elasticsearch.product import detect
+from connectors.elasticsearch.product import Product, detect
 from connectors.elasticsearch.reading import Reading, prepare
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.snapshot import PitSnapshot
@@ -33,12 +33,16 @@ class ElasticsearchConnector:
         self._transport = Transport(settings, port)
         self._live = Live(self._transport, settings)
         self._finding_out = asyncio.Lock()
+        self._product: Product | None = None
         self._source: Source | None = None
         self._reading: Reading | None = None
 
     async def check(self) -> Sequence[Check]:
         """Product, privileges, index, cursor, `_source`, refresh, and the way of paging, tried out."""
-        return await Checkup(self._transport, self._settings, self._live, self._examined, self._prepared).look()
+        look = Checkup(
+            self._settings, self._live, product=self._detected, source=self._examined, reading=self._prepared
+        )
+        return await look.look()
 
     async def contract(self) -> Contract:
         """Columns from the mappings of all matching indices; see `connectors.base.Connector`."""
@@ -85,10 +89,15 @@ class ElasticsearchConnector:
                 self._source = await examine(self._transport, self._settings)
             return self._source
 
+    async def _detected(self) -> Product:
+        async with self._finding_out:
+            if self._product is None:
+                self._product = await detect(self._transport)
+            return self._product
+
     async def _prepared(self) -> Reading:
-        source = await self._examined()
+        source, product = await self._examined(), await self._detected()
         async with self._finding_out:
             if self._reading is None:
-                product = await detect(self._transport)
                 self._reading = prepare(self._transport, self._settings, source, product, self._live)
             return self._reading

@@ -14,7 +14,9 @@ from connectors.elasticsearch.catalog import Index, require_still_there
 from connectors.elasticsearch.points import Point, Points
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.ways import Ways
-from state.errors import RestartAttempt
+from state.errors import RestartAttempt, TransientError
+
+_HARMLESS = frozenset({"connection", "timeout"})
 
 
 @dataclass(eq=False)
@@ -60,8 +62,9 @@ class PitKeeper:
         pits.users += 1
         try:
             yield pits
-        except RestartAttempt:  # what was read did not fit together, whoever noticed: never again from this set
-            self.spoil(pits)
+        except (RestartAttempt, TransientError) as error:
+            if _spoils(error):
+                self.spoil(pits)
             raise
         finally:
             pits.users -= 1
@@ -123,6 +126,12 @@ class PitKeeper:
             closing = asyncio.create_task(self._points.close(points), name="close-points-in-time")
             await _finished(closing)
             closing.result()
+
+
+def _spoils(error: RestartAttempt | TransientError) -> bool:
+    """True if no part should be read from the same set again: something was lost, or a shard may be away."""
+    busy = isinstance(error, TransientError) and (error.shrink or error.code in _HARMLESS)
+    return not busy
 
 
 def _result(task: asyncio.Task[PitSet]) -> PitSet | None:

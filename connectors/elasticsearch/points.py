@@ -13,7 +13,7 @@ from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.queries import NO_PARTIAL, count
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.transport import Transport
-from state.errors import RestartAttempt, SluicewayError
+from state.errors import RestartAttempt, SluicewayError, TransientError
 
 BY_SHARD_DOC: Sequence[Any] = ({"_shard_doc": "asc"},)
 BY_DOC: Sequence[Any] = ("_doc",)
@@ -66,7 +66,10 @@ class Points:
             )
         answer = await self._transport.call("source.open_pit", doing, "POST", where)
         opened = parsed(doing, answer.body)
-        point = Point(str(opened.get("id") or opened.get("pit_id")), index, shard, sort)
+        name = opened.get("id") or opened.get("pit_id")
+        if not isinstance(name, str):
+            raise TransientError(f"{doing}: the answer names none", hint="Tried again.", code="bad_response")
+        point = Point(name, index, shard, sort)
         if failed := (opened.get("_shards") or {}).get("failed"):
             await self.close([point])
             raise RestartAttempt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ class Reading:
             counts = []
             for point in pits.points:
                 counts.append(await self.points.count(point, query))
+            pits.used_at = time.monotonic()
             reader = PointReader(self.points, self.source.decoder, self.size, query)
-            yield PitSnapshot(self.keeper, pits, counts, reader)
+            yield PitSnapshot(pits, counts, reader)
 
 
 def prepare(

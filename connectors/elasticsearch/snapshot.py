@@ -11,19 +11,15 @@ from datetime import datetime
 import pyarrow as pa
 
 from connectors.elasticsearch.paging import PointReader
-from connectors.elasticsearch.pits import PitKeeper, PitSet
+from connectors.elasticsearch.pits import PitSet
 from connectors.elasticsearch.points import Point
-from state.errors import TransientError
 from state.model import SnapshotKind
-
-_SAME_SNAPSHOT = frozenset({"connection", "timeout"})
 
 
 class PitSnapshot:
     """The rows of one range; `counts` in the order of the set's points."""
 
-    def __init__(self, keeper: PitKeeper, pits: PitSet, counts: Sequence[int], reader: PointReader) -> None:
-        self._keeper = keeper
+    def __init__(self, pits: PitSet, counts: Sequence[int], reader: PointReader) -> None:
         self._pits = pits
         self._counts = counts
         self._reader = reader
@@ -58,13 +54,8 @@ class PitSnapshot:
 
     async def _point(self, point: Point, count: int) -> AsyncGenerator[pa.RecordBatch, None]:
         async with aclosing(self._reader.pages(point, count)) as pages:
-            try:
-                async for page in pages:
-                    self._pits.used_at = time.monotonic()
-                    self._touched.update(page.touched)
-                    if page.batch.num_rows:
-                        yield page.batch
-            except TransientError as error:
-                if not error.shrink and error.code not in _SAME_SNAPSHOT:
-                    self._keeper.spoil(self._pits)  # a shard may have been away: not to be trusted any more
-                raise
+            async for page in pages:
+                self._pits.used_at = time.monotonic()
+                self._touched.update(page.touched)
+                if page.batch.num_rows:
+                    yield page.batch

@@ -106,6 +106,9 @@ class Transport:
                 headers=opened.headers,
                 body=None if body is None else msgspec.json.encode(body),
                 request_timeout=self._settings.request_timeout_seconds,
+                max_retries=0,  # what is said to the client does not reach its transport
+                retry_on_status=(),
+                retry_on_timeout=False,
             )
         except AnswerTooLarge:
             raise TransientError(
@@ -137,9 +140,6 @@ def _open(settings: ElasticsearchSettings) -> _Opened:
         hosts,
         node_class=BoundedNode,
         connections_per_node=settings.max_concurrent_requests,
-        max_retries=0,
-        retry_on_status=(),
-        retry_on_timeout=False,
         serializers={JSON: _Bytes()},
         meta_header=False,
         ssl_context=_tls(settings) if secure else DEFAULT,
