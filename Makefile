@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-matrix check bench soak clean
+.PHONY: demo test test-pythons test-matrix check bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -27,6 +27,9 @@ test: $(VENV)/.installed ## every test that this machine can run, real servers i
 	@$(BIN)/python -m tests.servers.install
 	$(PYTEST)
 
+test-pythons: $(VENV)/.installed ## the unit tests on the other interpreters found (3.11-3.13), and which were not found
+	@$(BIN)/python -m tests.pythons
+
 test-matrix: $(VENV)/.installed ## the server tests with Elasticsearch 9 and OpenSearch 3 too, where a JDK >= 21 is found
 	@SLUICEWAY_TEST_MATRIX=1 $(BIN)/python -m tests.servers.install
 	SLUICEWAY_TEST_MATRIX=1 $(PYTEST) tests/integration tests/faults
@@ -38,4 +41,4 @@ bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same,
 	@for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 clean: ## remove what was made here; the cache outside the repository stays
-	rm -rf $(VENV) .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
