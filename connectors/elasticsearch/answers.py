@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connectors.elasticsearch.decode_envelope import Envelope, Shards
 from connectors.elasticsearch.errors import shard_failure
-from state.errors import RestartAttempt, SluicewayError
+from state.errors import RestartAttempt, SluicewayError, TransientError
 
 _HINT = "The part is read again on a new snapshot. If it happens again, look at the source's shards."
 
@@ -24,6 +24,14 @@ def require_whole(envelope: Envelope, doing: str, shards: int | None = None) -> 
     clusters = envelope.clusters
     if clusters is not None and (clusters.skipped or clusters.partial or clusters.failed or clusters.running):
         raise _partial(doing, f"of {clusters.total} clusters only {clusters.successful} answered", "clusters")
+
+
+def require_whole_now(envelope: Envelope, doing: str) -> None:
+    """The same outside a snapshot: nothing is lost with it, so a part of an answer is a `TransientError`."""
+    try:
+        require_whole(envelope, doing)
+    except RestartAttempt as error:
+        raise TransientError(error.message, hint="Asked again.", code=error.code) from None
 
 
 def require_not_cut(envelope: Envelope, doing: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from connectors.elasticsearch.answers import require_whole, total
+from connectors.elasticsearch.answers import require_whole_now, total
 from connectors.elasticsearch.catalog import Index, look_up, parsed, require_still_there, target
 from connectors.elasticsearch.columns import cursor_field, decoder
 from connectors.elasticsearch.decode import Decoder, read_page
@@ -98,5 +98,5 @@ class Live:
         where = target(self._settings.index, self._settings, "_search", NO_PARTIAL)
         answer = await self._transport.call(effect, doing, "POST", where, body)
         envelope, _ = read_page(answer.body)
-        require_whole(envelope, doing)
+        require_whole_now(envelope, doing)
         return answer.body

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
-from connectors.elasticsearch.answers import require_whole, total
+from connectors.elasticsearch.answers import require_whole_now, total
 from connectors.elasticsearch.catalog import Index, target
 from connectors.elasticsearch.decode_envelope import read_page
 from connectors.elasticsearch.points import BY_DOC, BY_SHARD_DOC, Point, Points
@@ -123,7 +123,7 @@ class Ways:
         where = target(self._settings.index, self._settings, "_search", NO_PARTIAL)
         answer = await self._transport.call("source.probe", doing, "POST", where, count(_ALL))
         envelope, _ = read_page(answer.body)
-        require_whole(envelope, doing)
+        require_whole_now(envelope, doing)
         return total(envelope, doing)
 
 
