@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -9,14 +10,16 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import aclosing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from service.app import open_drive
 from service.cli.main import command_line
+from state.drive import Event
 from tests.lifecycle.world import World, defaults, merged
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +85,15 @@ class Pipeline:
         """Write the configuration, changed for good."""
         self.settings.update(merged(self.settings, changes))
         self.config.write_text(yaml.safe_dump(merged(defaults(self.root), self.settings), sort_keys=False))
+
+    def actions(self) -> list[Event]:
+        """Operator's actions in the drive table, newest first."""
+
+        async def look() -> list[Event]:
+            async with aclosing(await open_drive(self.world.config)) as drive:
+                return await drive.events("events")
+
+        return asyncio.run(look())
 
     def do(self, *words: object) -> Answer:
         """A command on this pipeline."""

@@ -1,4 +1,4 @@
-"""Every setting once with a bad value, through the command line: exit code, path, value, remedy (issue 1, item 9)."""
+"""Every setting once with a bad value, through the command line: exit code, path and remedy (item 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every option and argument once with bad input: exit code 2, what is wrong named, a remedy, nothing written (item 9)."""
+"""Every option and argument once with bad input: exit code, what is wrong, a remedy, nothing written (item 9)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from service.exit_codes import CONFIG
 from tests.cli.shell import Pipeline, process, sluiceway, tree
 
 CONFIGS = ("doctor", "plan", "run", "windows", "drive init", "drive upgrade")
+OTHERS = ("backfill", "show", "retry", "test-phase")
 FLAG = "does not take a value"
 NO_FILE = "there is no configuration none.yaml"
 
@@ -28,7 +29,7 @@ BAD: dict[tuple[str, str], tuple[list[str], str]] = {
     ("validate", "--json"): (["validate", "--json=1"], FLAG),
     ("plan", "--limit"): (["plan", "--limit", "0"], "must be greater than or equal to 1"),
     ("run", "--window"): (["run", "--window", "2025-11-15T00:00Z"], "is no START/END"),
-    ("backfill", "--from"): (["backfill", "--from", "noon", "--to", "2025-11-15T01:00Z"], "is no ISO 8601 instant"),
+    ("backfill", "--from"): (["backfill", "--to", "2025-11-15T01:00Z", "--from", "noon"], "no ISO 8601 instant"),
     ("backfill", "--to"): (
         ["backfill", "--from", "2025-11-15T01:00Z", "--to", "2025-11-15T00:00Z"],
         "2025-11-15T00:00Z is not after --from 2025-11-15T01:00Z",
@@ -55,7 +56,7 @@ BAD: dict[tuple[str, str], tuple[list[str], str]] = {
     ("show", "--config"): (["show", "x", "-c", "none.yaml"], NO_FILE),
     ("retry", "--config"): (["retry", "x", "-c", "none.yaml"], NO_FILE),
     **{(name, "--config"): ([*name.split(), "-c", "none.yaml"], NO_FILE) for name in CONFIGS},
-    **{(name, "--json"): ([*name.split(), "--json=1"], FLAG) for name in (*CONFIGS, "backfill", "show", "retry", "test-phase")},
+    **{(name, "--json"): ([*name.split(), "--json=1"], FLAG) for name in (*CONFIGS, *OTHERS)},
 }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def test_bad_input_is_named_and_nothing_is_written(pipeline: Pipeline, row):
 
 JSON = {name for name, command in commands() if "--json" in map(written, command.params)}
 SCRIPTED = [row for row in BAD if row[0] in JSON and row != ("validate", "FILE|DIR")]
-"""Bad input for commands that a script reads; a file that cannot be read `validate` reports as it does a bad one."""
+"""Bad input for commands that a script reads; `validate` reports an unreadable file as it does a bad one."""
 
 
 @pytest.mark.parametrize("row", SCRIPTED, ids=lambda row: " ".join(row).strip())
