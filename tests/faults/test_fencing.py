@@ -147,9 +147,11 @@ def killed_after_commit(world: World) -> None:
 
 
 def test_two_workers_share_the_windows_and_load_each_once(tmp_path: Path):
-    world = World(tmp_path, {"windows": {"width": "10m", "max_open": 2}})
+    """They compete for the lock of one DuckDB file too, so a call must be tried for as long as the other's calls."""
+    patient = {"tries_per_phase": 60, "try_cap_seconds": 0.1}
+    world = World(tmp_path, {"windows": {"width": "10m", "max_open": 2}, "limits": patient})
     world.write("day", events(120))
-    other = World(tmp_path, {**world.settings, "limits": {"spool_directory": f"{tmp_path}/spool2"}})
+    other = World(tmp_path, {**world.settings, "limits": {**patient, "spool_directory": f"{tmp_path}/spool2"}})
     first = SPAWN.Process(target=World.run, args=(world,))
     second = SPAWN.Process(target=World.run, args=(other,))
     for process in (first, second):

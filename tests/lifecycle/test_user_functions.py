@@ -22,7 +22,7 @@ TRANSFER = """
         table = config["stage_system"]["table"]
         with duckdb.connect(config["target_system"]["database"]) as db:
             db.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM read_parquet('{source}') "
-                       "WHERE at >= ? AND at < ?", [start, end])
+                       'WHERE "at" >= ? AND "at" < ?', [start, end])
             [count] = db.execute(f"SELECT count(*) FROM {table}").fetchone()
         return {"transfer_completed": True, "stage_count": count}
 """
@@ -83,7 +83,7 @@ def test_a_transfer_that_staged_another_number_than_it_says_never_reaches_the_ta
 
 
 def test_beyond_the_tolerance_the_live_count_decides_over_an_assertion(tmp_path, user):
-    half = TRANSFER.replace("WHERE at >= ?", "WHERE version = 1 AND value < 25 AND at >= ?")
+    half = TRANSFER.replace("WHERE ", "WHERE version = 1 AND value < 25 AND ")
     world = world_with(tmp_path, {"source_to_stage_transfer": {"function": user(half)}})
     [run] = world.run()
     assert (run.status, run.phase_failed) == (RunStatus.FAILED, Phase.AUDIT)
