@@ -40,7 +40,8 @@ async def earlier_receipt(bench: Bench, identity: str) -> Receipt | None:
     receipt = next((r for r in loads.receipts if r.run == bench.run.id), None)
     if receipt is None:
         return None
-    if receipt.manifest_digest == bench.run.manifest.digest and receipt.target_identity == identity:
+    same_table = receipt.target_identity == identity == loads.target_identity
+    if receipt.manifest_digest == bench.run.manifest.digest and same_table:
         return receipt
     what = "other data" if receipt.manifest_digest != bench.run.manifest.digest else "another table"
     raise ReceiptMismatch(
