@@ -147,7 +147,7 @@ def killed_after_commit(world: World) -> None:
 
 
 def test_two_workers_share_the_windows_and_load_each_once(tmp_path: Path):
-    """They compete for the lock of one DuckDB file too, so a call must be tried for as long as the other's calls."""
+    """They compete for the lock of one DuckDB file too: a call is tried again while the other one's last."""
     patient = {"tries_per_phase": 60, "try_cap_seconds": 0.1}
     world = World(tmp_path, {"windows": {"width": "10m", "max_open": 2}, "limits": patient})
     world.write("day", events(120))
