@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from loaders.base import Copied
+from loaders.columns import FILE, ROW
 from loaders.duckdb.files import StageFiles, columns_told
-from loaders.duckdb.names import FILE, ROW, Table, quoted, text
+from loaders.duckdb.names import Table, quoted, text
 from loaders.duckdb.rows import within_window
 from loaders.duckdb.schema import Wanted, columns, wanted
 from loaders.duckdb.types import JSON, TEXT, ZONED, widens

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from loaders.base import Copied, Counts, Loads, Staged
+from loaders.columns import Needs, require_usable
 from loaders.duckdb import copying, looking
-from loaders.duckdb.contract import require_usable, steady_columns
 from loaders.duckdb.file import Database, Session
 from loaders.duckdb.files import StageFiles
 from loaders.duckdb.merge import merge
@@ -23,6 +23,7 @@ from loaders.duckdb.names import names
 from loaders.duckdb.rows import rules
 from loaders.duckdb.schema import Schema
 from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
+from loaders.duckdb.types import require_types
 from loaders.duckdb.work import Work
 from state.checks import Check
 from state.contract import Contract
@@ -32,6 +33,9 @@ from state.port import Port, direct
 
 T = TypeVar("T")
 
+ROW_NUMBER = "file_row_number"
+"""A name that DuckDB itself gives a column of every Parquet file."""
+
 
 class DuckDBLoader:
     """The runs of `pipeline` into one table; `cursor` is the column that windows are cut by."""
@@ -40,11 +44,11 @@ class DuckDBLoader:
         self, target: DuckDBTarget, stage: DuckDBStage, *, pipeline: str, cursor: str, port: Port = direct
     ) -> None:
         self._target = target
-        self._cursor = cursor
+        self._needs = Needs(target.mode, target.key, target.version, cursor)
         self._pipeline = pipeline
         self._port = port
         self._names = names(target, stage)
-        self._rules = rules(target, cursor)
+        self._rules = rules(self._needs, cursor_immutable=target.cursor_immutable)
         self._database = Database(target, port)
         self._files = StageFiles(stage.directory, pipeline, port)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
@@ -55,11 +59,12 @@ class DuckDBLoader:
     async def prepare(self, contract: Contract) -> str:
         def prepared(work: Work) -> str:
             work.ledger.create()
-            steady = steady_columns(self._target, self._cursor)
-            schema = Schema(work.session, self._names.target, self._target.on_type_conflict, steady, self._port)
+            policy = self._target.on_type_conflict
+            schema = Schema(work.session, self._names.target, policy, self._needs.steady, self._port)
             return schema.prepare(contract)
 
-        require_usable(contract, self._target, self._cursor)
+        require_usable(contract, self._needs, {ROW_NUMBER})
+        require_types(contract, self._needs)
         await asyncio.to_thread(self._files.prepare)
         return await self._call("prepare", prepared)
 

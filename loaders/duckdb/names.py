@@ -9,11 +9,6 @@ from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from state.errors import ConfigurationError
 from state.model import Attempt, RunId
 
-FILE = "_sluiceway_file"
-"""Column of stage tables: the chunk that the row came from."""
-ROW = "_sluiceway_row"
-"""Column of stage tables: the row's number in its chunk, from 0."""
-
 
 def quoted(name: str) -> str:
     """`name` as an SQL identifier."""

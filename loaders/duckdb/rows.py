@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loaders.duckdb.contract import READ_AT_VERSION
-from loaders.duckdb.names import FILE, ROW, quoted
-from loaders.duckdb.settings import DuckDBTarget
+from loaders.columns import FILE, ROW, Needs
+from loaders.duckdb.names import quoted
 from loaders.duckdb.types import ZONED
 from state.contract import READ_AT
 
@@ -82,10 +81,9 @@ def above(a: str, b: str) -> str:
     return f"({a} IS NOT NULL AND ({b} IS NULL OR {a} > {b}))"
 
 
-def rules(target: DuckDBTarget, cursor: str) -> RowRules:
+def rules(needs: Needs, *, cursor_immutable: bool) -> RowRules:
     """The rules that the settings ask for."""
-    version = None if target.version == READ_AT_VERSION else target.version
-    return RowRules(target.key, version, cursor, target.cursor_immutable)
+    return RowRules(needs.keys, needs.version_column, needs.cursor, cursor_immutable)
 
 
 def within_window(cursor: str, kind: str) -> str:

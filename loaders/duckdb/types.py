@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from loaders.base import Mode
+from loaders.columns import Needs
 from loaders.duckdb.names import quoted
-from state.errors import ContractError
+from state.contract import Contract
+from state.errors import ConfigurationError, ContractError
 
 SCALARS = {
     pa.bool_(): "BOOLEAN",
@@ -44,7 +47,7 @@ SCALARS = {
 TEXT = "VARCHAR"
 JSON = "JSON"
 ZONED = "TIMESTAMP WITH TIME ZONE"
-INSTANTS = {"TIMESTAMP", ZONED, "TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"}
+TIMES = {"TIMESTAMP", ZONED, "TIMESTAMP_NS", "DATE"}
 
 BITS = {
     "TINYINT": (True, 8),
@@ -59,6 +62,18 @@ BITS = {
     "UHUGEINT": (False, 128),
 }
 """Integer types: signed, bits."""
+
+
+def require_types(contract: Contract, needs: Needs) -> None:
+    """Raises `ContractError` for a type that DuckDB lacks, `ConfigurationError` if append has no time to go by."""
+    kinds = {field.name: duck_type(field.name, field.type) for field in contract.schema}
+    if needs.mode is Mode.APPEND and kinds[needs.cursor] not in TIMES:
+        raise ConfigurationError(
+            f"the cursor {needs.cursor} is {kinds[needs.cursor]}: append mode replaces a window's rows by a time",
+            hint="Use mode merge, or a date or timestamp column as source_system.cursor.",
+            code="cursor_type",
+            path="source_system.cursor",
+        )
 
 
 def duck_type(name: str, kind: pa.DataType) -> str:

@@ -1,0 +1,95 @@
+"""What a source's columns must be so that a target can hold its rows; looked at before anything is touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from loaders.base import Mode
+from state.contract import RESERVED_PREFIX, Contract
+from state.errors import ConfigurationError, ContractError
+
+READ_AT_VERSION = "read_at"
+"""The version that needs no column: the later look wins."""
+FILE = "_sluiceway_file"
+"""Column of stage tables: the chunk that the row came from."""
+ROW = "_sluiceway_row"
+"""Column of stage tables: the row's number in its chunk, from 0."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The columns that a target's settings name."""
+
+    mode: Mode
+    key: tuple[str, ...]
+    version: str
+    cursor: str
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What identifies a row; nothing does in append mode."""
+        return self.key if self.mode is Mode.MERGE else ()
+
+    @property
+    def version_column(self) -> str | None:
+        """What orders a row's versions before the time of the look; nothing in append mode."""
+        return None if self.mode is Mode.APPEND or self.version == READ_AT_VERSION else self.version
+
+    @property
+    def steady(self) -> tuple[str, ...]:
+        """Columns whose type must never change: rows are told apart, ordered or replaced by them."""
+        version = self.version_column
+        return (*self.keys, *(() if version is None else (version,)), self.cursor)
+
+
+def require_usable(contract: Contract, needs: Needs, reserved: Collection[str] = ()) -> None:
+    """Raises `ConfigurationError` for a column that the settings name and the contract lacks, `ContractError` for
+    names that are `reserved` (lower case), begin with our prefix, or differ only in case."""
+    require_columns(contract, needs)
+    require_names(contract.schema.names, reserved)
+
+
+def require_columns(contract: Contract, needs: Needs) -> None:
+    """The columns that the settings name are there."""
+    if needs.mode is Mode.MERGE and not needs.key:
+        raise ConfigurationError(
+            "merge needs to know which columns identify a row",
+            hint="Name them in target_system.key, or use mode append.",
+            code="key",
+            path="target_system.key",
+        )
+    version = needs.version_column
+    for path, named in (
+        ("source_system.cursor", (needs.cursor,)),
+        ("target_system.key", needs.keys),
+        ("target_system.version", () if version is None else (version,)),
+    ):
+        for name in contract.missing(named):
+            raise ConfigurationError(
+                f"{path} names the column {name}, which the source does not have",
+                hint=f"The source has: {', '.join(contract.schema.names)}.",
+                code="missing_column",
+                path=path,
+            )
+
+
+def require_names(names: Sequence[str], reserved: Collection[str]) -> None:
+    """Names that differ only in case are one to most targets; some names are ours."""
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        spellings[name.lower()].append(name)
+        if name.lower().startswith(RESERVED_PREFIX) or name.lower() in reserved:
+            raise ContractError(
+                f"the source's column {name} has a name that is reserved",
+                hint="Give it another name in source_system.columns.rename, or leave it out.",
+                code="reserved_name",
+            )
+    for same in spellings.values():
+        if len(same) > 1:
+            raise ContractError(
+                f"the columns {' and '.join(same)} differ only in case, and are one to the target",
+                hint="Rename all but one in source_system.columns.rename, or leave them out.",
+                code="name_collision",
+            )
