@@ -84,10 +84,18 @@ def existing(path: Path) -> Path:
 
 async def source(config: PipelineConfig) -> list[Check]:
     async with aclosing(connect(config)) as there:
-        checks = list(await there.check())
-        contract = await there.contract()
-        checks.append(Check("contract", True, f"{len(contract.schema)} columns, cursor {contract.cursor}"))
-        return [*checks, clock("source clock", await there.now())]
+        return list(await there.check())
+
+
+async def contract(config: PipelineConfig) -> list[Check]:
+    async with aclosing(connect(config)) as there:
+        declared = await there.contract()
+    return [Check("contract", True, f"{len(declared.schema)} columns, cursor {declared.cursor}")]
+
+
+async def source_clock(config: PipelineConfig) -> list[Check]:
+    async with aclosing(connect(config)) as there:
+        return [clock("source clock", await there.now())]
 
 
 async def stage_and_target(config: PipelineConfig) -> list[Check]:
@@ -100,5 +108,7 @@ PROBES: Sequence[tuple[str, Probe]] = (
     ("drive_table", drive_table),
     ("spool", spool),
     ("source_system", source),
+    ("contract", contract),
+    ("source clock", source_clock),
     ("target_system", stage_and_target),
 )
