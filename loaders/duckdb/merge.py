@@ -12,7 +12,7 @@ from loaders.duckdb.schema import columns, identity_of
 from loaders.duckdb.upsert import make_newest, upsert
 from loaders.duckdb.work import Work
 from state.contract import Contract
-from state.errors import ReceiptMismatch
+from state.errors import ReceiptMismatch, RestartAttempt
 from state.model import Attempt, Manifest, Receipt
 
 
@@ -27,7 +27,7 @@ class Merge:
     found: str | None
 
     def receipt(self, plan: Plan | None) -> tuple[Receipt, bool]:
-        """The run's receipt and whether it is new; inside a transaction. `plan` is None if the target is gone."""
+        """The run's receipt and whether it is new; in a transaction. No plan: target or stage table are gone."""
         ledger, attempt = self.work.ledger, self.attempt
         with self.work.port("loader.merge.fence"):
             ledger.touch_fence()
@@ -36,8 +36,14 @@ class Merge:
         if stored is not None:
             self._require_same(stored)
             return stored, False
-        if plan is None:
+        if self.found != self.identity:
             raise self._mismatch("the target is not the table any more that this run was prepared for")
+        if plan is None:
+            raise RestartAttempt(
+                f"the stage table of {attempt.name} is gone",
+                hint="Its rows are staged again.",
+                code="stage_table_missing",
+            )
         counts = upsert(plan) if self.work.merging else replace_window(plan)
         receipt = Receipt(attempt.run, attempt.token, self.manifest.digest, self.identity, counts, plan.at)
         with self.work.port("loader.merge.receipt"):
@@ -66,7 +72,7 @@ def merge(
     have = columns(work.session, work.names.target)
     found = identity_of(have)
     plan = None
-    if found == identity:
+    if found == identity and columns(work.session, stage):
         plan = plan_for(work, have, contract, stage=stage, attempt=attempt)
         if work.merging:
             make_newest(plan)

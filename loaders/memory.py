@@ -1,0 +1,345 @@
+"""The twin of a target: table, ledger and stage in memory that obey the same rules. For tests and trials.
+
+Whoever holds the `MemoryTarget` may change it between two calls, as somebody may change a database by hand.
+Each call is one step of the event loop, so two of them never overlap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loaders.base import ConflictPolicy, Copied, Counts, Loads, Mode, Staged
+from loaders.columns import FILE, ROW, Needs, require_usable
+from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile
+from state.checks import Check
+from state.contract import READ_AT, RUN, Contract
+from state.errors import (
+    ConfigurationError,
+    ContractError,
+    LeaseLost,
+    ReceiptMismatch,
+    RestartAttempt,
+    TransientError,
+    UnknownOutcome,
+)
+from state.memory import system_clock
+from state.model import Attempt, Chunk, Manifest, MergeCounts, Receipt, RunId, Window
+from state.port import Port, direct
+
+
+class MemoryLoader:
+    """`Loader` for the runs of `pipeline` into `table` of a `MemoryTarget`, with the settings of any target."""
+
+    def __init__(
+        self,
+        target: MemoryTarget,
+        *,
+        pipeline: str,
+        cursor: str,
+        mode: Mode = Mode.MERGE,
+        key: tuple[str, ...] = (),
+        version: str = "read_at",
+        policy: ConflictPolicy = ConflictPolicy.FAIL,
+        table: str = "events",
+        port: Port = direct,
+        clock: Callable[[], datetime] = system_clock,
+    ) -> None:
+        self.target = target
+        self._needs = Needs(mode, key, version, cursor)
+        self._rules = RowRules(self._needs)
+        self._policy = policy
+        self._pipeline = pipeline
+        self._table = table
+        self._stage = f"{table}_stage"
+        self._port = port
+        self._clock = clock
+
+    async def check(self) -> Sequence[Check]:
+        found = "is there" if self._table in self.target.tables else "will be made"
+        return [Check("target_system.table", True, f"{self._table} {found}")]
+
+    async def prepare(self, contract: Contract) -> str:
+        require_usable(contract, self._needs)
+        with self._port("loader.prepare.create"):
+            table = self.target.tables.setdefault(self._table, MemoryTable(self._clock()))
+            for field in contract.schema:
+                self._reconcile(table, field)
+            return self._identify(table)
+
+    def _reconcile(self, table: MemoryTable, field: pa.Field) -> None:
+        reconcile(table, field, self._policy, self._needs.steady)
+
+    def _identify(self, table: MemoryTable) -> str:
+        table.identity = table.identity or uuid.uuid4().hex
+        return table.identity
+
+    async def raise_fence(self, attempt: Attempt) -> None:
+        with self._port("loader.fence.commit"):
+            self._require_highest(attempt)
+            if attempt not in self.target.claims:
+                self.target.claims.append(attempt)
+
+    def _require_highest(self, attempt: Attempt) -> None:
+        highest = max((claim.token for claim in self._rivals(attempt)), default=0)
+        if highest > attempt.token:
+            raise LeaseLost(
+                f"attempt {attempt.token} of {attempt.name} is fenced: attempt {highest} has taken its span over",
+                code="fenced",
+            )
+
+    def _rivals(self, attempt: Attempt) -> list[Attempt]:
+        """Claims that count against an attempt."""
+        run = attempt.run
+        return [
+            claim
+            for claim in self.target.claims
+            if claim.run.pipeline == run.pipeline and claim.run.window.overlaps(run.window)
+        ]
+
+    async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:  # noqa: ARG002 names tell the run
+        data = await asyncio.to_thread(path.read_bytes)
+        self._require_bytes(chunk, data)
+        with self._port("loader.put.write"):
+            self.target.files[chunk.name] = (data, self._clock())
+        return Staged(chunk.name, len(data), rows_told(data))
+
+    def _require_bytes(self, chunk: Chunk, data: bytes) -> None:
+        if len(data) != chunk.bytes or hashlib.sha256(data).hexdigest() != chunk.sha256:
+            raise RestartAttempt(
+                f"the file of {chunk.name} is not what was written for it", code="stage_file_changed"
+            )
+
+    async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
+        rows: list[Row] = []
+        loaded: dict[str, int] = {}
+        for chunk in self._chunks(manifest):
+            table = pq.read_table(io.BytesIO(self._staged(chunk)))
+            if table.schema.names != [*contract.schema.names, READ_AT] or table.num_rows != chunk.rows:
+                raise RestartAttempt(
+                    f"the staged file {chunk.name} has other columns or rows than expected", code="stage_file_rows"
+                )
+            rows += [{**row, FILE: chunk.name, ROW: n} for n, row in enumerate(table.to_pylist())]
+            loaded[chunk.name] = table.num_rows
+        return Copied(self._fresh(attempt, contract, rows), loaded)
+
+    def _chunks(self, manifest: Manifest) -> Sequence[Chunk]:
+        return manifest.chunks
+
+    def _staged(self, chunk: Chunk) -> bytes:
+        if chunk.name not in self.target.files:
+            raise RestartAttempt(f"the staged file {chunk.name} is gone", code="stage_file_missing")
+        data, _ = self.target.files[chunk.name]
+        self._require_bytes(chunk, data)
+        return data
+
+    def _fresh(self, attempt: Attempt, contract: Contract, rows: list[Row]) -> str:
+        name = f"{self._stage}_{attempt.run.hash}_A{attempt.token}"
+        with self._port("loader.copy.load"):
+            columns = {field.name: field for field in contract.schema}
+            self.target.tables[name] = MemoryTable(self._clock(), columns, rows)
+        return name
+
+    async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
+        users = self.target.tables.get(self._stage)
+        missing = [name for name in contract.schema.names if users is None or name not in users.columns]
+        if users is None or missing:
+            raise ConfigurationError(
+                f"the stage table {self._stage}, which your function fills, lacks {', '.join(missing)}",
+                code="user_stage",
+                path="stage_system.table",
+            )
+        taken = [row for row in users.rows if inside(span, row[contract.cursor])]
+        rows = [
+            {**{name: row[name] for name in contract.schema.names}, READ_AT: read_at, FILE: self._stage, ROW: n}
+            for n, row in enumerate(taken)
+        ]
+        return Copied(self._fresh(attempt, contract, rows), {self._stage: len(rows)})
+
+    async def merge(
+        self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
+    ) -> Receipt:
+        before = self.target.saved()
+        try:
+            receipt, new = self._receipt(attempt, manifest, contract, stage=stage_table, identity=identity)
+            if new:
+                self._commit()
+        except UnknownOutcome:
+            raise
+        except BaseException:
+            self._roll_back(before)
+            raise
+        return receipt
+
+    def _commit(self) -> None:
+        sent = False
+        try:
+            with self._port("loader.merge.commit"):
+                sent = True
+        except TransientError as error:
+            if not sent:
+                raise
+            raise UnknownOutcome(f"the answer to COMMIT was lost: {error}", code="commit") from error
+
+    def _roll_back(self, before: MemoryTarget) -> None:
+        self.target.restore(before)
+
+    def _receipt(
+        self, attempt: Attempt, manifest: Manifest, contract: Contract, *, stage: str, identity: str
+    ) -> tuple[Receipt, bool]:
+        """The run's receipt and whether it is new."""
+        with self._port("loader.merge.fence"):
+            self._require_highest(attempt)
+        stored = self._stored(attempt.run)
+        if stored is not None:
+            self._require_same(stored, manifest, identity)
+            return stored, False
+        self._require_identity(identity)
+        staged = self._stage_rows(stage)
+        values = Values(self.target.tables[self._table], contract, self._policy, attempt.name, self._clock())
+        counts = self._write(attempt, staged, values)
+        receipt = Receipt(attempt.run, attempt.token, manifest.digest, identity, counts, values.at)
+        with self._port("loader.merge.receipt"):
+            self.target.receipts.append((attempt.name, receipt))
+        return receipt, True
+
+    def _stored(self, run: RunId) -> Receipt | None:
+        return next((receipt for _, receipt in self.target.receipts if receipt.run == run), None)
+
+    def _require_same(self, stored: Receipt, manifest: Manifest, identity: str) -> None:
+        if stored.manifest_digest != manifest.digest:
+            raise ReceiptMismatch("the target holds a receipt of this run for other data", code="receipt")
+        if stored.target_identity != identity or self._identity() != identity:
+            raise ReceiptMismatch("the target holds a receipt of this run for another table", code="receipt")
+
+    def _require_identity(self, identity: str) -> None:
+        if self._identity() != identity:
+            raise ReceiptMismatch("the target is not the table that this run was prepared for", code="receipt")
+
+    def _identity(self) -> str | None:
+        table = self.target.tables.get(self._table)
+        return table.identity if table is not None and table.identity else None
+
+    def _stage_rows(self, stage: str) -> list[Row]:
+        if stage not in self.target.tables:
+            raise RestartAttempt(f"the stage table {stage} is gone", code="stage_table_missing")
+        return self.target.tables[stage].rows
+
+    def _write(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
+        if self._needs.mode is Mode.APPEND:
+            return self._replace_window(attempt, staged, values)
+        self._require_keys(staged)
+        return self._rules.upsert(values, staged)
+
+    def _require_keys(self, staged: list[Row]) -> None:
+        for name in self._needs.keys:
+            missing = sum(row[name] is None for row in staged)
+            if missing:
+                raise ContractError(f"{missing} rows have no value in the key column {name}", code="null_key")
+
+    def _replace_window(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
+        window, cursor = attempt.run.window, self._needs.cursor
+        self._require_in_window(window, staged)
+        runs = self._runs_of_pipeline()
+        kept = [row for row in values.table.rows if row.get(RUN) not in runs or not inside(window, row[cursor])]
+        deleted = len(values.table.rows) - len(kept)
+        values.table.rows = kept + [values.full(row) for row in staged]
+        return MergeCounts(len(staged), len(staged), len(staged), deleted=deleted)
+
+    def _require_in_window(self, window: Window, staged: list[Row]) -> None:
+        beside = sum(not inside(window, row[self._needs.cursor]) for row in staged)
+        if beside:
+            raise ContractError(
+                f"{beside} rows have a cursor that is NULL or outside {window}", code="cursor_range"
+            )
+
+    def _runs_of_pipeline(self) -> set[str]:
+        return {name for name, receipt in self.target.receipts if receipt.run.pipeline == self._pipeline}
+
+    async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
+        files = [self.target.files[chunk.name][0] for chunk in manifest.chunks if chunk.name in self.target.files]
+        stage = self.target.tables.get(stage_table or "")
+        return Counts(
+            staged_files=len(files),
+            staged_rows=sum(rows_told(data) for data in files),
+            stage_rows=None if stage is None else len(stage.rows),
+            target_rows=self._target_rows(attempt, stage),
+            target_identity=self._identity(),
+        )
+
+    def _target_rows(self, attempt: Attempt, stage: MemoryTable | None) -> int | None:
+        table = self.target.tables.get(self._table)
+        if table is None:
+            return None
+        if self._needs.mode is Mode.APPEND:
+            window, cursor = attempt.run.window, self._needs.cursor
+            ours = [row for row in table.rows if row.get(RUN) == attempt.name]
+            return sum(inside(window, row[cursor]) for row in ours)
+        return None if stage is None else self._rules.answering(table.rows, stage.rows)
+
+    async def loads(self, pipeline: str) -> Loads:
+        return Loads(
+            tuple(receipt for _, receipt in self.target.receipts if receipt.run.pipeline == pipeline),
+            self._highest_token(pipeline),
+            self._identity(),
+        )
+
+    def _highest_token(self, pipeline: str) -> int:
+        return max((claim.token for claim in self.target.claims if claim.run.pipeline == pipeline), default=0)
+
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
+        if archive is not None:
+            self._archive(manifest.chunks, Path(archive))
+        names = {chunk.name for chunk in manifest.chunks} | set(self._under(f"{attempt.run.hash}/"))
+        prefix = f"{self._stage}_{attempt.run.hash}_A"
+        with self._port("loader.clean.file"):
+            self._drop(name for name in list(self.target.tables) if name.startswith(prefix))
+            return self._remove(names)
+
+    def _archive(self, chunks: Iterable[Chunk], folder: Path) -> None:
+        for chunk in chunks:
+            if chunk.name in self.target.files:
+                path = folder / chunk.name
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                path.write_bytes(self._staged(chunk))
+
+    def _under(self, prefix: str) -> list[str]:
+        return [name for name in self.target.files if name.startswith(f"{self._pipeline}/{prefix}")]
+
+    def _remove(self, names: Iterable[str]) -> int:
+        return sum(self.target.files.pop(name, None) is not None for name in names)
+
+    def _drop(self, names: Iterable[str]) -> int:
+        return sum(self.target.tables.pop(name, None) is not None for name in names)
+
+    async def sweep(self, keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime) -> int:
+        kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
+        files = [name for name in self._under("") if name not in kept and self.target.files[name][1] < older_than]
+        tables = [
+            name
+            for name in self._tables_of_pipeline()
+            if name not in keep_tables and self.target.tables[name].made_at < older_than
+        ]
+        with self._port("loader.sweep.table"):
+            return self._remove(files) + self._drop(tables)
+
+    def _tables_of_pipeline(self) -> list[str]:
+        runs = {claim.run for claim in self.target.claims if claim.run.pipeline == self._pipeline}
+        prefixes = tuple(f"{self._stage}_{run.hash}_A" for run in runs)
+        return [name for name in self.target.tables if name.startswith(prefixes)]
+
+    async def aclose(self) -> None:
+        """Nothing to release; the target stays for whoever still holds it."""
+
+
+def rows_told(data: bytes) -> int:
+    """Rows of a Parquet file, by its footer."""
+    return int(pq.read_metadata(io.BytesIO(data)).num_rows)
