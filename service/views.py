@@ -151,7 +151,7 @@ def folded(ledger: Ledger, width: int) -> list[list[RenderableType]]:
 def gap_line(missing: Sequence[Window], width: int) -> list[RenderableType]:
     whole = Window(missing[0].start, missing[-1].end)
     count = "1 window" if len(missing) == 1 else f"{len(missing)} windows"
-    return [span(whole, width), word("missing"), "-", "", count]
+    return [span(whole, width), word("missing"), "-", word(""), count]
 
 
 def plan_table(planned: Sequence[Planned], width: int) -> RenderableType:
