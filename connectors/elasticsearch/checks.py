@@ -8,6 +8,7 @@ from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.reading import Reading
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.source import Live, Source
+from connectors.elasticsearch.ways import ALL
 from state.checks import Check
 from state.errors import ConfigurationError, SluicewayError
 
@@ -82,6 +83,6 @@ class Checkup:
 
     async def _paging(self) -> Check:
         reading = await self._reading()
-        async with reading.keeper.use() as pits:
+        async with reading.keeper.use(ALL) as pits:
             found = f"{reading.ways.chosen}, tried out ({len(pits.points)} opened)"
         return Check("source_system paging", True, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,9 +56,9 @@ class PitKeeper:
         self._leaving: set[PitSet] = set()
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[PitSet]:
-        """The attempt's set, opened if there is none that is still alive."""
-        pits = await self._current()
+    async def use(self, query: Mapping[str, Any]) -> AsyncIterator[PitSet]:
+        """The attempt's set, opened if there is none that is still alive; `query` is what is read from it first."""
+        pits = await self._current(query)
         pits.users += 1
         try:
             yield pits
@@ -88,24 +88,24 @@ class PitKeeper:
             pits.users = 0
         await self._close_left()
 
-    async def _current(self) -> PitSet:
+    async def _current(self, query: Mapping[str, Any]) -> PitSet:
         pits = None if self._opening is None or not self._opening.done() else _result(self._opening)
         if pits is not None and time.monotonic() - pits.used_at > self._settings.keep_alive_seconds:
             self.spoil(pits)  # the server has forgotten it by now
             await self._close_left()
         if self._opening is None or (self._opening.done() and _result(self._opening) is None):
-            self._opening = asyncio.create_task(self._open(), name="open-points-in-time")
+            self._opening = asyncio.create_task(self._open(query), name="open-points-in-time")
         # A part that is cancelled leaves the opening to the others and to `aclose`: what the server is about to
         # hand out is never lost on the way.
         return await asyncio.shield(self._opening)
 
-    async def _open(self) -> PitSet:
+    async def _open(self, query: Mapping[str, Any]) -> PitSet:
         """A new set. Raises `PermanentError` if an index that was read from is gone."""
         read_at = await self._clock()
         opened: list[Point] = []
         try:
             await self._look_again()
-            await self._ways.open(self._indices, opened)
+            await self._ways.open(self._indices, opened, query)
             await self._look_again()
         except BaseException:
             await self._points.close(opened)

@@ -34,7 +34,7 @@ class Reading:
     async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
         """The range in the attempt's points in time, counted in each of them."""
         query = self.source.query.of(span)
-        async with self.keeper.use() as pits:
+        async with self.keeper.use(query) as pits:
             counts = []
             for point in pits.points:
                 counts.append(await self.points.count(point, query))

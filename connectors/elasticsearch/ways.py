@@ -7,13 +7,14 @@ one index; `_doc` only within one shard. What a server does is found out on the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from connectors.elasticsearch.answers import require_whole_now, total
 from connectors.elasticsearch.catalog import Index, target
 from connectors.elasticsearch.decode_envelope import read_page
+from connectors.elasticsearch.errors import refusal
 from connectors.elasticsearch.points import BY_DOC, BY_SHARD_DOC, Point, Points
 from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.queries import NO_PARTIAL, count
@@ -22,7 +23,8 @@ from connectors.elasticsearch.transport import Transport
 from state.errors import ConfigurationError, TransientError
 
 _PROBED = 100
-_ALL: dict[str, Any] = {"match_all": {}}
+ALL: Mapping[str, Any] = {"match_all": {}}
+"""Every document of the source, whatever its cursor says."""
 
 
 class Way(StrEnum):
@@ -45,21 +47,22 @@ class Ways:
         self._points = points
         self.chosen: Way | None = None
 
-    async def open(self, indices: Sequence[Index], opened: list[Point]) -> None:
+    async def open(self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any]) -> None:
         """Open what it takes to read `indices`, each point put into `opened` at once, so that none is forgotten.
 
+        A way is tried out on the documents of `query`: on all of them it would cost some servers a look at each.
         Raises `ConfigurationError` if no way of reading this server is complete.
         """
         if self.chosen is None:
-            self.chosen = await self._find(indices, opened)
+            self.chosen = await self._find(indices, opened, query)
         else:
             await self._open(self.chosen, indices, opened)
 
-    async def _find(self, indices: Sequence[Index], opened: list[Point]) -> Way:
+    async def _find(self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any]) -> Way:
         alone = len(indices) == 1 or self._product.is_elasticsearch
         way = Way.TOGETHER if alone else Way.PER_INDEX
         await self._open(way, indices, opened)
-        if not await self._is_unique(opened[0]):
+        if not await self._is_unique(opened[0], query):
             if self._product.is_elasticsearch:
                 raise _refused(f"{self._product} does not sort by _shard_doc")
             await self._points.close(opened)
@@ -83,17 +86,19 @@ class Ways:
                 for shard in range(index.shards):
                     opened.append(await self._points.open(name, BY_DOC, shard))
 
-    async def _is_unique(self, point: Point) -> bool:
+    async def _is_unique(self, point: Point, query: Mapping[str, Any]) -> bool:
         """True if the server sorts by `_shard_doc` and gives no value of it twice on the first page."""
         doing = f"trying to sort {point} by _shard_doc"
-        body = {"size": _PROBED, "sort": point.sort, "_source": False, "track_total_hits": False}
+        body = {"size": _PROBED, "sort": point.sort, "_source": False, "track_total_hits": False, "query": query}
         inside = {**body, "pit": {"id": point.id, "keep_alive": f"{self._settings.keep_alive_seconds}s"}}
         where = f"/_search?{NO_PARTIAL}"
         answer = await self._transport.call(
             "source.probe", doing, "POST", where, inside, accept=(400,), underway=True
         )
         if answer.status == 400:
-            return False
+            if b"_shard_doc" in answer.body:
+                return False
+            raise refusal(answer.status, answer.headers, answer.body, doing)  # it is the query that it refuses
         envelope, hits = read_page(answer.body)
         point.accept(envelope, doing)
         values = [bytes(hit.sort) for hit in hits]
@@ -102,7 +107,7 @@ class Ways:
     async def _require_all(self, opened: Sequence[Point]) -> None:
         """Raise `ConfigurationError` unless the points hold each document of the source once."""
         before = await self._live_count()
-        counts = [await self._points.count(point, _ALL) for point in opened]
+        counts = [await self._points.count(point, ALL) for point in opened]
         after = await self._live_count()
         for point in opened:
             if point.shard is not None and point.shards != 1:
@@ -121,7 +126,7 @@ class Ways:
     async def _live_count(self) -> int:
         doing = f"counting {self._settings.index}"
         where = target(self._settings.index, self._settings, "_search", NO_PARTIAL)
-        answer = await self._transport.call("source.probe", doing, "POST", where, count(_ALL))
+        answer = await self._transport.call("source.probe", doing, "POST", where, count(ALL))
         envelope, _ = read_page(answer.body)
         require_whole_now(envelope, doing)
         return total(envelope, doing)

@@ -27,6 +27,8 @@ DAY = datetime(2025, 1, 1, tzinfo=UTC)
 SPAN = Window(DAY, DAY + timedelta(days=1))
 MAPPING = {"at": {"type": "date"}, "n": {"type": "long"}}
 
+LOST = {"error": {"type": "search_context_missing_exception", "reason": "No search context found"}, "status": 404}
+
 Act = Callable[[dict[str, Any]], Any]
 """What goes wrong: the true answer → another answer, as JSON or as a whole response."""
 
@@ -57,8 +59,12 @@ class SearchScript:
     acts: dict[tuple[str, int], Act] = field(default_factory=dict)
     gate: Callable[[int, str], Awaitable[None]] | None = None
     kinds: Counter[str] = field(default_factory=Counter)
+    rotates: bool = False
+    without_cursor: int = 0
+    most_rows: int = 10_000
     opened: int = 0
-    most_open: int = 0
+    now: int = 0
+    most_at_once: int = 0
 
     def at(self, kind: str, number: int, act: Act) -> None:
         """Let `act` change the answer to the `number`-th request of this kind, counted from 1."""
@@ -75,11 +81,14 @@ class SearchScript:
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
         self.kinds[kind] += 1
         act = self.acts.get((kind, self.kinds[kind]), lambda answer: answer)
+        self.now += 1
+        self.most_at_once = max(self.most_at_once, self.now)
         if self.gate:
             await self.gate(number, "before")
         answer = act(getattr(self, f"_{kind}")(request, body))
         if self.gate:
             await self.gate(number, "after")
+        self.now -= 1
         if isinstance(answer, web.StreamResponse):
             return answer
         status = answer.get("status", 200) if "error" in answer else 200
@@ -113,7 +122,6 @@ class SearchScript:
         self.opened += 1
         name = f"pit-{self.opened}"
         self.open[name] = Pit(placed, shards)
-        self.most_open = max(self.most_open, len(self.open))
         return {"id" if self.product == "Elasticsearch" else "pit_id": name}
 
     def _placed(self, target: str) -> list[tuple[str, int, int, str]]:
@@ -136,16 +144,26 @@ class SearchScript:
         if not self.has_shard_doc:
             kind = "query_shard_exception"
             return {"error": {"type": kind, "reason": "No mapping found for [_shard_doc]"}, "status": 400}
-        return self._page(request, body)
+        answer = self._page(request, body)
+        for hit in answer["hits"]["hits"]:
+            del hit["_source"]
+        return answer
 
     def _count(self, request: web.Request, body: Any) -> Any:
-        pit = self.open[body["pit"]["id"]]
+        pit = self.open.get(body["pit"]["id"])
+        if pit is None:
+            return LOST
         return self._whole(
             pit.shards, {"total": {"value": len(pit.documents), "relation": "eq"}, "hits": []}, body
         )
 
     def _page(self, request: web.Request, body: Any) -> Any:
-        pit = self.open[body["pit"]["id"]]
+        pit = self.open.get(body["pit"]["id"])
+        if pit is None:
+            return LOST
+        if body["size"] > self.most_rows and "_source" not in body:
+            kind = "circuit_breaking_exception"
+            return {"error": {"type": kind, "reason": "Data too large", "durability": "PERMANENT"}, "status": 429}
         by_doc = body["sort"] == ["_doc"]
         rows = sorted((self._sort_value(one, by_doc), one) for one in pit.documents)
         after = body.get("search_after", [-1])[0]
@@ -164,9 +182,8 @@ class SearchScript:
         return ((place * self.shards + shard) << 32) + position
 
     def _live_count(self, request: web.Request, body: Any) -> Any:
-        return self._whole(
-            self.shards, {"total": {"value": len(self.documents), "relation": "eq"}, "hits": []}, body
-        )
+        value = self.without_cursor if "must_not" in str(body) else len(self.documents)
+        return self._whole(self.shards, {"total": {"value": value, "relation": "eq"}, "hits": []}, body)
 
     def _clock(self, request: web.Request, body: Any) -> Any:
         buckets = {"clock": {"buckets": [{"from": 1.7356896001239e12, "doc_count": 0}]}}
@@ -188,7 +205,14 @@ class SearchScript:
             "_shards": {"total": shards, "successful": shards, "skipped": 0, "failed": 0},
             "hits": hits,
         }
-        return answer | ({"pit_id": body["pit"]["id"]} if "pit" in body else {})
+        if "pit" not in body:
+            return answer
+        name = body["pit"]["id"]
+        if self.rotates:
+            self.opened += 1
+            self.open[f"pit-{self.opened}"] = self.open.pop(name)
+            name = f"pit-{self.opened}"
+        return {**answer, "pit_id": name}
 
 
 def _kind(request: web.Request, body: Any) -> str:
