@@ -60,8 +60,8 @@ class Console:
         self.out.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """One line beside the data, to stderr."""
-        self.err.print(text, soft_wrap=True)
+        """A remark beside the data, to stderr; wrapped where a person reads it."""
+        self.err.print(text, soft_wrap=not self.err.is_terminal)
 
     def emit(self, data: Any) -> None:
         """Data for a machine: one JSON value."""
