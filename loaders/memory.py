@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from loaders.base import ConflictPolicy, Copied, Counts, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
+from loaders.disk import disk_errors, make_folder
 from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile
 from state.checks import Check
 from state.contract import READ_AT, RUN, Contract
@@ -305,11 +306,11 @@ class MemoryLoader:
             return self._remove(names)
 
     def _archive(self, chunks: Iterable[Chunk], folder: Path) -> None:
-        for chunk in chunks:
-            if chunk.name in self.target.files:
-                path = folder / chunk.name
-                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                path.write_bytes(self._staged(chunk))
+        with disk_errors(folder, "phases.stage_cleaning.archive"):
+            for chunk in chunks:
+                if chunk.name in self.target.files:
+                    make_folder((folder / chunk.name).parent)
+                    (folder / chunk.name).write_bytes(self._staged(chunk))
 
     def _under(self, prefix: str) -> list[str]:
         return [name for name in self.target.files if name.startswith(f"{self._pipeline}/{prefix}")]

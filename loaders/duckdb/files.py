@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loaders.disk import disk_errors, make_folder
 from loaders.parquet import footer_rows, sync_folder
-from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
+from state.errors import PermanentError, RestartAttempt
 from state.model import Chunk
 from state.port import Port
 
 UNFINISHED = ".part"
 """Ending of a file that is still being written."""
-FULL = (errno.ENOSPC, errno.EDQUOT)
-PASSING = (*FULL, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 
 class StageFiles:
@@ -176,37 +173,3 @@ def rows_told(path: Path) -> int:
 def columns_told(path: Path) -> pa.Schema:
     """The Arrow schema of a Parquet file."""
     return pq.read_schema(path)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, each for its owner only; one that is there stays as it is."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(folder.parent)
-
-
-@contextmanager
-def disk_errors(directory: Path, setting: str) -> Iterator[None]:
-    """Errors of a local disk as the tree of `state.errors`."""
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(directory, setting, error) from error
-
-
-def disk_error(directory: Path, setting: str, error: OSError) -> SluicewayError:
-    """A full or ailing disk may do later; a folder that may not be used needs an operator."""
-    why = (error.strerror or str(error) or "error").lower()
-    if error.errno in PASSING:
-        return TransientError(
-            f"cannot use {directory}: {why}",
-            hint="Free space there; what was half written is removed, and it is tried again by itself.",
-            code="disk_full" if error.errno in FULL else "disk",
-        )
-    return ConfigurationError(
-        f"cannot use {directory}: {why}",
-        hint=f"Give {setting} a directory that this user may write to.",
-        code="stage",
-        path=setting,
-    )

@@ -1,0 +1,7 @@
+"""The contract of loaders (`loaders/base.py`), clause by clause; each takes a maker of places."""
+
+from __future__ import annotations
+
+from tests.contract import loader_fence, loader_rows, loader_schema, loader_stage
+
+CLAUSES = {**loader_schema.CLAUSES, **loader_stage.CLAUSES, **loader_fence.CLAUSES, **loader_rows.CLAUSES}
