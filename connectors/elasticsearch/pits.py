@@ -57,7 +57,7 @@ class PitKeeper:
 
     @asynccontextmanager
     async def use(self, query: Mapping[str, Any]) -> AsyncIterator[PitSet]:
-        """The attempt's set, opened if there is none that is still alive; `query` is what is read from it first."""
+        """The attempt's set, opened if none is still alive; `query` is what is read from it first."""
         pits = await self._current(query)
         pits.users += 1
         try:
