@@ -6,7 +6,8 @@ read, so statistics that lie make a part whose rows are fewer than its count, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -14,6 +15,8 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from connectors.cursor import bounds, counts_of, held
+from connectors.files.arrow_types import column_type
+from connectors.files.declared import refuse_text
 from connectors.files.formats import is_excluded
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -28,19 +31,6 @@ CURSOR_ROWS = 131_072
 PAGE_BUFFER = 256 * 1024
 """Bytes read ahead of each column: a row group is never held whole."""
 
-SAME: tuple[Callable[[pa.DataType], bool], ...] = (
-    pa.types.is_boolean,
-    pa.types.is_integer,
-    pa.types.is_float32,
-    pa.types.is_float64,
-    pa.types.is_decimal128,
-    pa.types.is_date32,
-    pa.types.is_time,
-    pa.types.is_string,
-    pa.types.is_binary,
-)
-"""Arrow types that a target can hold as they are."""
-
 
 class ParquetFormat:
     """`Format` of Parquet files."""
@@ -51,12 +41,14 @@ class ParquetFormat:
     def columns(self, file: SourceFile) -> pa.Schema:
         with opened(file) as there:
             found = [field for field in there.schema_arrow if not is_excluded(self._settings, field.name)]
+        if twice := [name for name, times in Counter(field.name for field in found).items() if times > 1]:
+            refuse_text(file, "schema", f"column '{twice[0]}' is there twice")
         return pa.schema([self._column(field, file) for field in found])
 
     def cursors(self, file: SourceFile) -> Iterator[pa.Array]:
         with opened(file) as there:
             for batch in there.iter_batches(CURSOR_ROWS, columns=[self._settings.cursor], use_threads=False):
-                yield batch.column(0)
+                yield batch.column(self._settings.cursor)
 
     def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
         groups = row_groups(file, self._settings.cursor, span)
@@ -83,22 +75,6 @@ class ParquetFormat:
 def opened(file: SourceFile) -> pq.ParquetFile:
     """The file, to be closed by the caller."""
     return pq.ParquetFile(file.path, buffer_size=PAGE_BUFFER, pre_buffer=False)
-
-
-def column_type(type_: pa.DataType) -> pa.DataType | None:
-    """The contract's type for a column of a file, None if no target holds it.
-
-    Other encodings of the same values become the plain one, and a zoned instant becomes the same in UTC.
-    """
-    if pa.types.is_dictionary(type_):
-        return column_type(type_.value_type)
-    if pa.types.is_timestamp(type_):
-        return pa.timestamp(type_.unit, "UTC" if type_.tz else None)
-    if pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return pa.string()
-    if pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_) or pa.types.is_binary_view(type_):
-        return pa.binary()
-    return type_ if any(same(type_) for same in SAME) else None
 
 
 def row_groups(file: SourceFile, cursor: str, span: Window) -> list[int]:

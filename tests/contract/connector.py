@@ -210,7 +210,7 @@ async def parts_tile_the_span(make: Maker) -> None:
 
 async def parts_are_about_as_large_as_asked(make: Maker) -> None:
     """Never larger while there is an instant to cut at, and not far more of them than it takes."""
-    crowd = [n * SECOND for n in range(25)] + [100 * SECOND + n * MICROSECOND for n in range(35)]
+    crowd = [n * SECOND for n in range(25)] + [100 * SECOND + n * SECOND / 1000 for n in range(35)]
     async with make(rows_at(crowd)) as world:
         parts = await world.connector.plan(SPAN, 10)
         sizes = [len(await read(world.connector, part)) for part in parts]
