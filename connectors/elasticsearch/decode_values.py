@@ -36,7 +36,7 @@ class BadValue(ValueError):
 
 @dataclass(frozen=True)
 class Cell:
-    """One value for one column. `touched`: the document had it in another shape (a list of one, an empty text)."""
+    """One value for one column. `touched`: the document had it in another shape (a list, an empty text)."""
 
     value: Value
     touched: bool = False
@@ -156,7 +156,7 @@ class RowReader:
         try:
             values = found if self._json[i] else [one for value in found for one in _flat(value)]
             if not values:
-                return Cell(None)
+                return Cell(None, touched=bool(found))
             if len(values) > 1:
                 raise BadValue(f"[{','.join(value.text for value in values)}]", "several values for one column")
             if values[0].misplaced:
@@ -280,11 +280,12 @@ def _numeric(convert: Callable[[str], Value]) -> Callable[[str], Value]:
 
 
 def _float(text: str) -> float:
-    """The nearest double. Where that can be off by a whole unit, only numbers that doubles hold pass."""
+    """The nearest double. Where that can be off by a whole unit, only numbers that doubles hold pass, by all their
+    digits or by the fewest that tell them from other doubles."""
     number = float(text)
     if abs(number) == float("inf"):
         raise BadValue(text, "too large for a double")
-    if abs(number) >= _EXACT_FLOAT and Decimal(repr(number)) != Decimal(text):
+    if abs(number) >= _EXACT_FLOAT and Decimal(text) not in (Decimal(repr(number)), Decimal(number)):
         raise BadValue(text, "more digits than a double holds")
     return number
 
