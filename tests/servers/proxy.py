@@ -15,7 +15,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 
 import aiohttp
@@ -30,14 +30,14 @@ DROPPED = ("content-length", "transfer-encoding", "content-encoding", "connectio
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came; `path` is without the query, `body` its JSON, None if it has none."""
+    """One request as it came; `path` is without the query, `body` its JSON, None if it has none. Header names are
+    in lower case."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
-    raw: bytes = field(repr=False, default=b"")
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,9 @@ def path(ending: str, method: str = "") -> Match:
 
 
 def page(request: Request) -> bool:
-    """Requests for documents: a search of one page or more."""
-    return request.path.endswith("/_search") and bool((request.body or {}).get("size", 10))
+    """Requests for documents: searches that neither only count nor leave the documents out."""
+    body = request.body or {}
+    return request.path.endswith("/_search") and body.get("size", 10) > 0 and body.get("_source") is not False
 
 
 def answer(status: int, body: Any = None, headers: Mapping[str, str] | None = None) -> Act:
@@ -129,11 +130,11 @@ async def stall(_request: Request, _forward: Forward) -> Answer:
     raise AssertionError("unreachable")
 
 
-def first(what: Callable[[], object]) -> Act:
+def first(what: Callable[[Request], object]) -> Act:
     """Something is done behind the client's back before its request reaches the server."""
 
-    async def act(_request: Request, forward: Forward) -> Answer:
-        await asyncio.to_thread(what)
+    async def act(request: Request, forward: Forward) -> Answer:
+        await asyncio.to_thread(what, request)
         return await forward()
 
     return act
@@ -145,6 +146,7 @@ class FaultProxy:
     def __init__(self, upstream: str) -> None:
         self.url = ""
         self.requests: list[Request] = []
+        self._came = Condition()
         self._upstream = upstream
         self._rules: list[Rule] = []
         self._ready = Event()
@@ -160,6 +162,11 @@ class FaultProxy:
     def seen(self, match: Match) -> list[Request]:
         """The requests so far that match, in order."""
         return [request for request in self.requests if match(request)]
+
+    def wait(self, match: Match, count: int) -> None:
+        """Block until `count` requests that match have come."""
+        with self._came:
+            self._came.wait_for(lambda: len(self.seen(match)) >= count)
 
     def __enter__(self) -> FaultProxy:
         self._thread.start()
@@ -194,10 +201,11 @@ class FaultProxy:
 
     async def _handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
         raw = await incoming.read()
-        request = Request(
-            incoming.method, incoming.path, dict(incoming.query), dict(incoming.headers), _json(raw), raw
-        )
-        self.requests.append(request)
+        headers = {name.lower(): value for name, value in incoming.headers.items()}
+        request = Request(incoming.method, incoming.path, dict(incoming.query), headers, _json(raw))
+        with self._came:
+            self.requests.append(request)
+            self._came.notify_all()
         applying = [rule for rule in self._rules if rule.applies(request)]
 
         async def forward() -> Answer:

@@ -84,9 +84,9 @@ async def test_a_lost_answer_is_an_error_whether_the_effect_happened_or_not(prox
 
 
 async def test_something_happens_behind_the_clients_back_before_the_server_is_asked(proxy):
-    proxy.on(path("/a"), first(lambda: ASKED.append("behind")))
+    proxy.on(path("/a"), first(lambda request: ASKED.append(f"behind {request.path}")))
     await post(proxy, "/a")
-    assert ASKED == ["behind", "/a"]
+    assert ASKED == ["behind /a", "/a"]
 
 
 async def test_a_stalled_request_gets_no_answer_and_does_not_keep_the_proxy_open(proxy):
