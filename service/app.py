@@ -23,6 +23,8 @@ from state.sqlite import SqliteDrive
 
 async def open_drive(config: PipelineConfig, port: Port = direct) -> DriveTable:
     """The configured drive table. Raises `ConfigurationError` if it was not initialised."""
+    if config.drive_table.type == "memory":
+        return MemoryDrive(port=port)
     return await SqliteDrive.open(config.drive_table.path, port=port)
 
 
