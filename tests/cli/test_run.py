@@ -221,3 +221,27 @@ def test_json_of_run_has_the_documented_keys(ready: Pipeline):
     assert set(answer.json) == set(JSON_KEYS["run"])
     assert [set(run) for run in answer.json["runs"]] == [set(RUN_KEYS)] * 2
     assert set(ready.do("show", FIRST, "--json").json) == set(JSON_KEYS["show"])
+
+
+def test_a_drive_table_in_memory_needs_no_init_and_is_forgotten(pipeline: Pipeline):
+    pipeline.save(drive_table={"type": "memory"})
+    assert pipeline.do("run").code == exit_codes.OK
+    assert rows(pipeline) == 120
+    assert not (pipeline.root / "drive.sqlite").exists()
+    again = pipeline.do("run")
+    assert "2 runs taken over from the target's receipts" in again.err
+    refused = pipeline.do("drive", "init")
+    assert refused.code == exit_codes.CONFIG
+    assert "Set drive_table.type: sqlite for one that lasts." in refused.said
+
+
+def test_drive_init_and_upgrade_tell_path_and_id(pipeline: Pipeline):
+    missing = pipeline.do("drive", "upgrade")
+    assert missing.code == exit_codes.CONFIG
+    assert "sluiceway drive init" in missing.said
+    made = pipeline.do("drive", "init", "--json")
+    assert set(made.json) == set(JSON_KEYS["drive init"])
+    again = pipeline.do("drive", "init")
+    assert "is there already" in again.said
+    assert made.json["id"] in again.said
+    assert pipeline.do("drive", "upgrade", "--json").json == made.json
