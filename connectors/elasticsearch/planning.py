@@ -46,8 +46,7 @@ async def _edges(span: Window, rows: int, rows_per_part: int, count_steps: Count
         held += count
         if count > rows_per_part and step > MILLISECOND:
             inner = Window(max(start, span.start), min(start + step, span.end))
-            edges += await _edges(inner, count, rows_per_part, count_steps)
-            held = rows_per_part  # its last piece may be full: what comes next begins a part of its own
+            edges += await _edges(inner, count, rows_per_part, count_steps)  # what comes next is a part of its own
     return edges
 
 

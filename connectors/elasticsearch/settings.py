@@ -91,8 +91,8 @@ class ElasticsearchSettings(Group):
     where: Mapping[str, Any] | None = None
     """A query in the search server's own language that each row must match. Default none."""
     missing_indices: Literal["error", "ignore"] = "error"
-    """What happens when an index of the pattern is closed, or is deleted while it is read. Default error: ignoring
-    it reads fewer rows without a word."""
+    """What happens when a named index is missing or closed, or one of a pattern goes while it is read. Default
+    error: ignoring it reads fewer rows without a word."""
     page_rows: int = Field(default=10_000, ge=1, le=10_000)
     """Documents per page at most. Default and limit 10,000: what servers allow, and the fastest measured."""
     page_bytes: int = Field(default=8 << 20, ge=1 << 10, le=32 << 20)

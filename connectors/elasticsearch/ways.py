@@ -135,7 +135,7 @@ class Ways:
 def _refused(found: str) -> ConfigurationError:
     return ConfigurationError(
         f"this source cannot be read completely page by page: {found}",
-        hint="Name a single index in source_system.index, or read from a server of a newer version.",
+        hint="Name a single index in source_system.index; a filter of an alias belongs into source_system.where.",
         code="paging",
         path="source_system.index",
     )

@@ -566,6 +566,27 @@ async def test_a_cancellation_at_any_request_leaves_nothing_open_e5(_way, server
     assert trials >= 10
 
 
+async def test_a_cancellation_of_the_closing_lets_it_finish_e5():
+    script = SearchScript(documents(5), product="OpenSearch", has_shard_doc=False)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def gate(number: int, moment: str) -> None:
+        if script.seen[number][0] == "close" and moment == "before" and script.kinds["close"] == 2:
+            reached.set()
+            await go_on.wait()
+
+    script.gate = gate
+    async with connected(script) as connector:
+        await read(connector)
+        closing = asyncio.create_task(connector.aclose())
+        await reached.wait()
+        closing.cancel()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        await settled(closing)
+        assert closing.cancelled()
+        assert script.open == {}
+
+
 async def test_closing_twice_is_harmless():
     script = SearchScript(documents(5))
     async with connected(script) as connector:
