@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 
 import pyarrow as pa
 import pytest
+import yaml
 from aiohttp import web
 
 from connectors.elasticsearch.catalog import target
 from connectors.elasticsearch.columns import cursor_field, decoder
 from connectors.elasticsearch.fields import MICROS, NANOS, UNSIGNED
 from connectors.elasticsearch.mappings import require_source, union
-from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.settings import Columns, ElasticsearchSettings
 from state.contract import is_json
 from state.errors import ConfigurationError, ContractError, PermanentError, TransientError
 from state.model import Window
@@ -358,3 +361,18 @@ async def test_the_range_is_absolute_half_open_with_its_format_and_where_e15():
     }
     wanted = {"bool": {"filter": [{"range": {"at": bounds}}, {"term": {"kind": "order"}}]}}
     assert {str(body["query"]) for body in [*script.bodies("count"), *script.bodies("page")]} == {str(wanted)}
+
+
+def test_keep_alive_must_outlive_a_request_e5():
+    with pytest.raises(ValueError, match="above request_timeout_seconds"):
+        settings(keep_alive_seconds=60, request_timeout_seconds=60)
+    assert settings(keep_alive_seconds=61, request_timeout_seconds=60)
+
+
+def test_every_key_that_the_template_shows_as_a_comment_is_valid():
+    template = files("service") / "templates" / "source_search.yaml"
+    text = template.read_text().replace("{source_type}", "opensearch")
+    shown = yaml.safe_load(re.sub(r"^(  )# ?", r"\1", text, flags=re.MULTILINE))["source_system"]
+    assert ElasticsearchSettings(**shown).columns.meta == ("_index", "_seq_no")
+    assert shown.keys() == ElasticsearchSettings.model_fields.keys()
+    assert shown["columns"].keys() == Columns.model_fields.keys()
