@@ -88,10 +88,12 @@ def _candidates(settings: ElasticsearchSettings, fields: Fields, named: set[str]
     """Fields that can be columns: outermost or innermost ones, and any that is named exactly."""
     flatten, types = settings.columns.objects == "flatten", settings.columns.types
     whole: set[Path] = set()
+    outer = {around for path in fields for around in _around(path)}
     for path, declared in fields.items():
         name = ".".join(path)
-        covered = any(path[:depth] in whole for depth in range(1, len(path)))
-        entered = flatten and name not in types and _is_entered(path, declared, fields)
+        covered = any(around in whole for around in _around(path))
+        is_object = path in outer and all(one.is_object for one in declared)  # in every index that has it
+        entered = flatten and name not in types and is_object
         absent = all(one.es_type in ABSENT_TYPES for one in declared)
         if covered or entered or absent:
             if name in named and not entered:
@@ -102,15 +104,14 @@ def _candidates(settings: ElasticsearchSettings, fields: Fields, named: set[str]
         yield path
 
 
-def _is_entered(path: Path, declared: Sequence[Declared], fields: Fields) -> bool:
-    """True for an object in every index that has it, with a field inside it in some."""
-    inside = any(other[: len(path)] == path and len(other) > len(path) for other in fields)
-    return inside and all(one.is_object for one in declared)
+def _around(path: Path) -> Iterator[Path]:
+    """The objects around a field, the outermost first."""
+    return (path[:depth] for depth in range(1, len(path)))
 
 
 def _matches(path: Path, pattern: str) -> bool:
     """True if the pattern is for the field or for an object around it."""
-    return any(fnmatchcase(".".join(path[:depth]), pattern) for depth in range(1, len(path) + 1))
+    return any(fnmatchcase(".".join(one), pattern) for one in (*_around(path), path))
 
 
 def _any(path: Path, patterns: Sequence[str]) -> bool:
@@ -119,10 +120,11 @@ def _any(path: Path, patterns: Sequence[str]) -> bool:
 
 def _require_whole(exclude: Sequence[str], chosen: Sequence[Path], fields: Fields) -> None:
     """What is inside a column of JSON text cannot be left out of it."""
+    read = set(chosen)
     for path in fields:
-        outer = next((c for c in chosen if len(c) < len(path) and path[: len(c)] == c), None)
-        pattern = next((pattern for pattern in exclude if fnmatchcase(".".join(path), pattern)), None)
-        if outer is not None and pattern is not None and path not in chosen:
+        outer = next((around for around in _around(path) if around in read), None)
+        named = any(fnmatchcase(".".join(path), pattern) for pattern in exclude)
+        if outer is not None and named and path not in read:
             raise ConfigurationError(
                 f"columns.exclude names {'.'.join(path)}, which is inside {'.'.join(outer)}, which is read whole",
                 hint=f"Set columns.objects: flatten, or exclude {'.'.join(outer)}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,12 @@ async def examine(transport: Transport, settings: ElasticsearchSettings) -> Sour
     indices = await look_up(transport, settings)
     doing = f"reading the mappings of {settings.index}"
     answer = await transport.call("source.mapping", doing, "GET", target(settings.index, settings, "_mapping"))
-    mappings = parsed(doing, answer.body)
+    return await asyncio.to_thread(
+        _found, settings, indices, parsed(doing, answer.body)
+    )  # there are huge mappings
+
+
+def _found(settings: ElasticsearchSettings, indices: tuple[Index, ...], mappings: Mapping[str, Any]) -> Source:
     require_still_there(indices, [index for index in indices if index.name in mappings], settings)
     require_source(mappings, {index.name: index.source_mode for index in indices})
     require_refresh(indices)
