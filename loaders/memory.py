@@ -123,7 +123,7 @@ class MemoryLoader:
         rows: list[Row] = []
         loaded: dict[str, int] = {}
         for chunk in self._chunks(manifest):
-            table = pq.read_table(io.BytesIO(self._staged(chunk)))
+            table = pq.ParquetFile(io.BytesIO(self._staged(chunk))).read(use_threads=False)
             if table.schema.names != [*contract.schema.names, READ_AT] or table.num_rows != chunk.rows:
                 raise RestartAttempt(
                     f"the staged file {chunk.name} has other columns or rows than expected", code="stage_file_rows"

@@ -56,13 +56,12 @@ MEANINGS: Sequence[Meaning] = (
         "It is tried again by itself; look for a program that holds the file open.",
     ),
     Meaning(
-        duckdb.ConnectionException,
-        r"different configuration than existing connections|already attached",
+        duckdb.Error,
+        r"different configuration than existing connections|unique file handle conflict|already attached",
         TransientError,
         "locked",
-        "is open in this process with other settings",
-        "It is tried again by itself; a function of yours that opens the file should do so without read_only or"
-        " config, and close it.",
+        "is open elsewhere in this process",
+        "It is tried again by itself; a function of yours that opens the file should close it again soon.",
     ),
     Meaning(
         duckdb.Error,
