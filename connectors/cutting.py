@@ -34,16 +34,16 @@ def _finest(micros: int, cells: int) -> int:
     return next((width for width in WIDTHS if micros <= width * cells), WIDTHS[-1])
 
 
-def cut(span: Window, cells: Mapping[int, int], rows_per_part: int) -> list[Window]:
-    """`span` in ranges that tile it.
+def cut(span: Window, cells: Mapping[int, int], rows_per_part: int) -> dict[Window, int]:
+    """`span` in ranges that tile it, in order, each with its number of rows.
 
     `cells`: start in microseconds since the span's → rows; only a single microsecond may be over-full.
     """
-    edges = [span.start]
-    rows = 0
-    for at, more in sorted(cells.items()):
-        if rows and rows + more > rows_per_part:
+    edges, counts = [span.start], [0]
+    for at, rows in sorted(cells.items()):
+        if counts[-1] and counts[-1] + rows > rows_per_part:
             edges.append(span.start + at * MICROSECOND)
-            rows = 0
-        rows += more
-    return [Window(start, end) for start, end in itertools.pairwise([*edges, span.end])]
+            counts.append(0)
+        counts[-1] += rows
+    parts = (Window(start, end) for start, end in itertools.pairwise([*edges, span.end]))
+    return dict(zip(parts, counts, strict=True))

@@ -138,7 +138,7 @@ class MemoryConnector:
             self._require_cursors()
             column = self._column()
             at = pc.value_counts(offsets(column.type, counts_of(column), span)).to_pylist()
-            return cut(span, {each["values"]: each["counts"] for each in at}, rows_per_part)
+            return list(cut(span, {each["values"]: each["counts"] for each in at}, rows_per_part))
 
     def open(self, span: Window) -> AbstractAsyncContextManager[MemorySnapshot]:
         """See `Connector.open`."""

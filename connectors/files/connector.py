@@ -47,6 +47,7 @@ class FilesConnector:
         self._format = FORMATS[settings.format](settings)
         self._scanner = Scanner(self._format, self._require_agreement)
         self._contract: Contract | None = None
+        self._planned: dict[Window, tuple[Sequence[SourceFile], int]] = {}
         self._snapshots: set[FilesSnapshot] = set()
 
     async def check(self) -> Sequence[Check]:
@@ -85,7 +86,9 @@ class FilesConnector:
             over = {cell for cell, rows in tally.rows.items() if width > 1 and rows > rows_per_part}
             cells |= {cell * width: rows for cell, rows in tally.rows.items() if cell not in over}
             above, width = width, next_width(width)
-        return cut(span, cells, rows_per_part)
+        parts = cut(span, cells, rows_per_part)
+        self._planned |= {part: (files, rows) for part, rows in parts.items()}
+        return list(parts)
 
     def open(self, span: Window) -> AbstractAsyncContextManager[FilesSnapshot]:
         """See `Connector.open`. Raises `ContractError` for rows without a cursor, unless they are left out."""
@@ -132,6 +135,10 @@ class FilesConnector:
             return await asyncio.to_thread(list_files, self._settings)
 
     async def _count(self, files: Sequence[SourceFile], span: Window) -> int:
+        """Rows of `span` in exactly these files. A part that was planned over the same ones is counted already."""
+        counted, rows = self._planned.get(span, ((), 0))
+        if counted == files:
+            return rows
         counting = Counting(span)
         with self._port("source.count"):
             await exhaust(counting.steps(self._scanner.passing(files, span)))

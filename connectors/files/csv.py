@@ -24,8 +24,10 @@ from connectors.files.words import Misfit
 from state.errors import ContractError
 from state.model import Window
 
-BLOCK_BYTES = 8 * 1024 * 1024
-"""Bytes that are read at once; a row may not be longer."""
+BLOCK_BYTES = 1024 * 1024
+"""Bytes that are read at once: pyarrow reads up to 32 blocks ahead."""
+ROW_BYTES = 16 * 1024 * 1024
+"""A row may not be longer. Where one is longer than a block, the file is read again in blocks of this size."""
 FIRST_ROW = 2
 """Number of the first row after the header."""
 
@@ -85,15 +87,33 @@ class CsvFormat:
     def _batches(self, file: SourceFile, columns: Sequence[str]) -> Iterator[tuple[pa.RecordBatch, int]]:
         """Batches and the number of their first row."""
         number = FIRST_ROW
+        try:
+            for batch in self._blocks(file, columns, BLOCK_BYTES):
+                yield batch, number
+                number += batch.num_rows
+        except pa.ArrowInvalid as error:
+            if "straddling" not in str(error):
+                refuse_text(file, *explained(str(error), number))
+            yield from self._in_large_blocks(file, columns, number)
+
+    def _in_large_blocks(
+        self, file: SourceFile, columns: Sequence[str], wanted: int
+    ) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """The same from row `wanted` on, where a row is longer than a usual block."""
+        number = FIRST_ROW
+        try:
+            for batch in self._blocks(file, columns, ROW_BYTES):
+                done = max(0, wanted - number)
+                yield batch.slice(done), number + done
+                number += batch.num_rows
+        except pa.ArrowInvalid as error:
+            refuse_text(file, *explained(str(error), number))
+
+    def _blocks(self, file: SourceFile, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         with Path(file.path).open("rb") as raw:
             watched = Watched(raw)
-            try:
-                with pa_csv.open_csv(pa.PythonFile(watched, "r"), **self._options(columns)) as reader:
-                    for batch in reader:
-                        yield batch, number
-                        number += batch.num_rows
-            except pa.ArrowInvalid as error:
-                refuse_text(file, *explained(str(error), number))
+            with pa_csv.open_csv(pa.PythonFile(watched, "r"), **self._options(columns, size)) as reader:
+                yield from reader
             self._require_whole(file, watched)
 
     def _require_whole(self, file: SourceFile, watched: Watched) -> None:
@@ -102,11 +122,11 @@ class CsvFormat:
         if self._settings.final_newline == "required" and watched.last not in (b"\n", b"\r"):
             refuse_text(file, "last row", "it does not end with a line break, so it may have been cut off")
 
-    def _options(self, columns: Sequence[str]) -> dict[str, Any]:
+    def _options(self, columns: Sequence[str], size: int) -> dict[str, Any]:
         words = self._declared.words
         types = {name: pa.string() if words[name].convert else words[name].type for name in columns}
         return {
-            "read_options": pa_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            "read_options": pa_csv.ReadOptions(use_threads=False, block_size=size),
             "parse_options": pa_csv.ParseOptions(
                 delimiter=self._settings.delimiter, newlines_in_values=True, ignore_empty_lines=False
             ),
@@ -143,7 +163,7 @@ class Watched(io.RawIOBase):
 def explained(message: str, number: int) -> tuple[str, str]:
     """Where and what, from pyarrow's message; `number` of the first row of the block that it failed in."""
     if "straddling" in message:
-        return f"row {number} or later", f"a row is longer than {BLOCK_BYTES:,} bytes"
+        return f"row {number} or later", f"a row is longer than {ROW_BYTES:,} bytes"
     row = re.search(r"Row #(\d+): ", message)
     if row is None:
         return f"row {number} or later", message

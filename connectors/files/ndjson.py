@@ -7,44 +7,22 @@ columns are then made by pyarrow's JSON reader under the declared types, JSON co
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import pyarrow as pa
 import pyarrow.json as pa_json
 
-from connectors.cursor import counts_of, held
+from connectors.cursor import Extent, counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
+from connectors.files.lines import Block, Lines, read_blocks, read_lines
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from connectors.files.words import Misfit, Word, first_failing, shown
 from state.model import Window
 
-BLOCK_BYTES = 8 * 1024 * 1024
-"""Bytes that are read at once."""
-LINE_BYTES = 64 * 1024 * 1024
-"""A line may not be longer."""
-
 T = TypeVar("T")
 Row = dict[str, msgspec.Raw]
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Whole lines without their ends, and their numbers in the file, from 1."""
-
-    numbers: Sequence[int]
-    texts: Sequence[bytes]
-
-    def numbered(self) -> Iterator[tuple[int, bytes]]:
-        return zip(self.numbers, self.texts, strict=True)
-
-    def only(self, mask: pa.Array) -> Lines:
-        """Those where `mask` is true."""
-        kept = [line for line, keep in zip(self.numbered(), mask.to_pylist(), strict=True) if keep]
-        return Lines([number for number, _ in kept], [text for _, text in kept])
 
 
 class NdjsonFormat:
@@ -54,6 +32,7 @@ class NdjsonFormat:
         self._settings = settings
         self._declared = Declared(settings)
         self._row = msgspec.json.Decoder(Row)
+        self._blocks: dict[SourceFile, list[Block]] = {}
         self._cursor_only = msgspec.json.Decoder(cursor_only(settings.cursor))
 
     def columns(self, file: SourceFile) -> pa.Schema:  # noqa: ARG002 - a file of lines declares nothing
@@ -61,16 +40,25 @@ class NdjsonFormat:
         return self._declared.schema
 
     def cursors(self, file: SourceFile) -> Iterator[pa.Array]:
-        for lines in blocks(file, self._settings):
-            yield self._instants(file, lines)
+        known: list[Block] = []
+        for lines in read_lines(file, self._settings):
+            at = self._instants(file, lines)
+            known.append(
+                Block(lines.start, lines.size, lines.numbers[0], Extent(at.type).with_counts(counts_of(at)))
+            )
+            yield at
+        self._blocks[file] = known
 
     def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
-        for lines in blocks(file, self._settings):
+        """Blocks that `cursors` saw to hold nothing of the span are passed over."""
+        known = self._blocks.get(file)
+        near = None if known is None else [block for block in known if block.extent.meets(span)]
+        for lines in read_lines(file, self._settings) if near is None else read_blocks(file, near):
             at = self._instants(file, lines)
             inside = lines.only(held(at.type, counts_of(at), span))
             if not inside.texts:
                 continue
-            rows = [self._decoded(file, self._row, *line) for line in inside.numbered()]
+            rows = self._decoded(file, self._row, inside)
             self._require_known(file, inside, rows)
             columns = self._scalars(file, inside)
             columns |= {name: json_column(rows, name) for name, word in self._declared.words.items() if word.json}
@@ -78,16 +66,24 @@ class NdjsonFormat:
 
     def _instants(self, file: SourceFile, lines: Lines) -> pa.Array:
         """The cursor of each line, NULL where it has none."""
-        cursor = self._settings.cursor
-        texts = [self._decoded(file, self._cursor_only, *line).at for line in lines.numbered()]
-        return self._values(file, lines, cursor, pa.array(texts, pa.string()))
+        texts = [row.at for row in self._decoded(file, self._cursor_only, lines)]
+        return self._values(file, lines, self._settings.cursor, pa.array(texts, pa.string()))
 
-    def _decoded(self, file: SourceFile, decoder: msgspec.json.Decoder[T], number: int, line: bytes) -> T:
+    def _decoded(self, file: SourceFile, decoder: msgspec.json.Decoder[T], lines: Lines) -> list[T]:
         try:
-            return decoder.decode(line)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            reason = f"{error}: {shown(line.decode())}" if line.strip() else "the line is empty"
-            refuse_text(file, f"line {number}", reason)
+            return list(map(decoder.decode, lines.texts))
+        except (msgspec.MsgspecError, RecursionError):
+            self._refuse_line(file, decoder, lines)
+
+    def _refuse_line(self, file: SourceFile, decoder: msgspec.json.Decoder[T], lines: Lines) -> NoReturn:
+        """Raise the error of the first line that cannot be decoded."""
+        for number, line in zip(lines.numbers, lines.texts, strict=True):
+            try:
+                decoder.decode(line)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                reason = f"{error}: {shown(line.decode())}" if line.strip() else "the line is empty"
+                refuse_text(file, f"line {number}", reason)
+        raise AssertionError("unreachable: one of them was refused before")
 
     def _require_known(self, file: SourceFile, lines: Lines, rows: Sequence[Row]) -> None:
         known = self._declared.words.keys()
@@ -121,35 +117,6 @@ class NdjsonFormat:
             return values(self._declared.words[name], column)
         except Misfit as error:
             refuse(f"{file.path}, line {lines.numbers[error.row]}", name, self._settings, str(error))
-
-
-def blocks(file: SourceFile, settings: FilesSettings) -> Iterator[Lines]:
-    """The lines of a file, 8 MiB at a time. Raises `ContractError` if one is no UTF-8, or the last has no end."""
-    number, rest = 1, b""
-    with Path(file.path).open("rb") as source:
-        while data := source.read(BLOCK_BYTES):
-            whole, end, rest = (rest + data).rpartition(b"\n")
-            if end:
-                lines = whole.split(b"\n")
-                require_utf8(file, whole, number)
-                yield Lines(range(number, number + len(lines)), lines)
-                number += len(lines)
-            elif len(rest) > LINE_BYTES:
-                refuse_text(file, f"line {number}", f"it is longer than {LINE_BYTES:,} bytes")
-    if rest:
-        if settings.final_newline == "required":
-            refuse_text(file, f"line {number}", "it does not end with a line break, so it may have been cut off")
-        require_utf8(file, rest, number)
-        yield Lines([number], [rest])
-
-
-def require_utf8(file: SourceFile, text: bytes, number: int) -> None:
-    """Raise `ContractError` if `text`, whose first line has this number, is not UTF-8."""
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        line = number + text.count(b"\n", 0, error.start)
-        refuse_text(file, f"line {line}", f"it is not UTF-8: {error.reason}")
 
 
 def read_json(texts: Sequence[bytes], types: Mapping[str, pa.DataType]) -> pa.Table:

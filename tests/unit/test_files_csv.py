@@ -129,10 +129,15 @@ def test_a_file_that_is_not_as_declared_is_an_error(tmp_path, text, words):
     assert caught.value.hint
 
 
-def test_a_row_that_is_longer_than_a_block_is_an_error(tmp_path, monkeypatch):
+def test_a_row_may_be_longer_than_a_block_but_not_than_the_limit(tmp_path, monkeypatch):
+    """It is found in larger blocks, up to a limit, and rows before it come once."""
     monkeypatch.setattr(csv_format, "BLOCK_BYTES", 64)
-    with pytest.raises(ContractError, match=r"row 2 or later: a row is longer than 64 bytes"):
-        values(tmp_path, f"at,v\n{AT},{'x' * 200}\n")
+    monkeypatch.setattr(csv_format, "ROW_BYTES", 256)
+    texts = [str(n) for n in range(50)]
+    body = "".join(f"{AT},{text}\n" for text in texts)
+    assert values(tmp_path, f"at,v\n{body}{AT},{'x' * 200}\n{AT},y\n") == [*texts, "x" * 200, "y"]
+    with pytest.raises(ContractError, match=r"row \d+ or later: a row is longer than 256 bytes"):
+        values(tmp_path, f"at,v\n{body}{AT},{'x' * 600}\n")
 
 
 def test_a_row_keeps_its_number_over_block_borders(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.files import ndjson
+from connectors.files import lines
 from state.contract import is_json
 from state.errors import ContractError
 from tests.unit.files import contract, read, settings
@@ -110,7 +110,7 @@ def test_a_value_that_does_not_fit_is_an_error_that_names_file_line_and_column(t
 )
 @pytest.mark.parametrize("block", [8 * 1024 * 1024, 64])
 def test_a_line_that_is_no_row_is_an_error_that_names_it_h2(tmp_path, monkeypatch, block, text, words):
-    monkeypatch.setattr(ndjson, "BLOCK_BYTES", block)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
     before = (line('"a"') * 3).encode()
     with pytest.raises(ContractError, match=words) as caught:
         values(tmp_path, before + (text if isinstance(text, bytes) else text.encode()))
@@ -119,8 +119,8 @@ def test_a_line_that_is_no_row_is_an_error_that_names_it_h2(tmp_path, monkeypatc
 
 
 def test_a_line_longer_than_the_limit_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(ndjson, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(ndjson, "LINE_BYTES", 500)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(lines, "LINE_BYTES", 500)
     long = line(f'"{"x" * 400}"')
     assert len(values(tmp_path, long)) == 1
     with pytest.raises(ContractError, match="line 2: it is longer than 500 bytes"):
@@ -129,7 +129,7 @@ def test_a_line_longer_than_the_limit_is_an_error(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("block", [1, 7, 100, 8 * 1024 * 1024])
 def test_rows_are_the_same_over_block_borders(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(ndjson, "BLOCK_BYTES", block)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", block)
     assert values(tmp_path, "".join(line(f'"{n} é"') for n in range(50))) == [f"{n} é" for n in range(50)]
 
 

@@ -255,11 +255,13 @@ async def test_every_effect_passes_the_port(tmp_path):
 
     put(tmp_path, "parquet", every_second(30))
     async with aclosing(FilesConnector(over(tmp_path), port)) as connector:
-        await connector.plan(DAY, 100)
+        assert await connector.plan(DAY, 100) == [DAY]
         await read_with(connector, DAY)
+        await connector.count(LATER)
     assert names == [
         *["source.list", "source.contract", "source.list", "source.plan"],
-        *["source.list", "source.count", "source.read", "source.read"],
+        *["source.list", "source.read", "source.read"],
+        *["source.list", "source.count"],
     ]
 
 
