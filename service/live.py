@@ -15,7 +15,7 @@ from service.settings import PipelineConfig
 from service.worker import Worker
 from state.drive import Event
 from state.errors import ConfigurationError
-from state.model import Run, RunStatus, show_instant
+from state.model import Run, RunStatus, Window, show_instant
 
 ACTION = "settings"
 FIXED = ("source_system.cursor", "target_system.table", "target_system.mode", "target_system.key")
@@ -130,8 +130,8 @@ async def require_unchanged(worker: Worker) -> None:
         if path in before and before[path] != value:
             raise ConfigurationError(
                 f"{path} of the live pipeline {worker.pipeline} was {before[path]} and is now {value}",
-                hint=f"Set {path} back, or give a new pipeline_metadata.pipeline_name and target_system.table: every"
-                " window is then loaded anew.",
+                hint=f"Set {path} back, or give a new pipeline_metadata.pipeline_name and target_system.table:"
+                " every window is then loaded anew.",
                 code="live_setting",
                 path=path,
             )
@@ -147,12 +147,16 @@ def fixed(config: PipelineConfig) -> Mapping[str, Any]:
 
 
 async def require_same_table(worker: Worker) -> None:
-    """Raise `ConfigurationError` if windows are held for loaded whose rows went into another table."""
-    runs = await worker.drive.runs(worker.pipeline)
+    """Raise `ConfigurationError` if windows are held for loaded whose rows went into another table.
+
+    The first and the last window tell; the others are only read to say which they are.
+    """
+    windows = await worker.drive.windows(worker.pipeline)
     identity = (await worker.loader.loads(worker.pipeline)).target_identity
-    elsewhere = [run for run in newest(runs) if run.receipt and run.receipt.target_identity != identity]
-    if not elsewhere:
+    ends = {min(windows), max(windows)} if windows else set()
+    if not [run for window in ends for run in await elsewhere_of(worker, identity, window)]:
         return
+    elsewhere = await elsewhere_of(worker, identity)
     start, end = show_instant(elsewhere[0].window.start), show_instant(max(run.window.end for run in elsewhere))
     raise ConfigurationError(
         f"{len(elsewhere)} windows of {worker.pipeline} were loaded into another table than"
@@ -163,8 +167,13 @@ async def require_same_table(worker: Worker) -> None:
     )
 
 
+async def elsewhere_of(worker: Worker, identity: str | None, within: Window | None = None) -> list[Run]:
+    """Loaded runs whose rows went into another table than the one with `identity`."""
+    runs = await worker.drive.runs(worker.pipeline, statuses=(RunStatus.COMPLETED,), within=within)
+    return [run for run in newest(runs) if run.receipt and run.receipt.target_identity != identity]
+
+
 def newest(runs: Sequence[Run]) -> list[Run]:
-    """Of each window the completed run with the highest number, in order of time."""
-    completed = [run for run in runs if run.status is RunStatus.COMPLETED]
-    last = {run.window: run for run in sorted(completed, key=lambda run: run.id.number)}
+    """Of each window the run with the highest number, in order of time."""
+    last = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
     return [last[window] for window in sorted(last)]

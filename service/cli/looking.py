@@ -15,10 +15,11 @@ from connectors.base import Connector
 from service import exit_codes, views, views_of_run
 from service.app import connect, open_drive, open_drive_to_look, target
 from service.cli.options import same_config
-from service.cli.pipelines import about, chosen, described, one_pipeline
+from service.cli.pipelines import about, described, one_pipeline, the_run
 from service.config import validate_config
 from service.console import Console
 from service.doctor import checkup
+from service.instants import FIRST, LAST
 from service.ledger import ledger
 from service.planning import Planned
 from service.planning import plan as planned_windows
@@ -95,7 +96,7 @@ def windows(config: Path, start: datetime | None, end: datetime | None, *, json:
     pipeline = one_pipeline(config)
     console = Console(json=json)
     with about(pipeline):
-        runs, now = asyncio.run(runs_and_clock(pipeline, console.note))
+        runs, now = asyncio.run(runs_and_clock(pipeline, span_of(start, end), console.note))
     shown = ledger(pipeline, runs, now, within=span_within(pipeline, runs, now, start, end))
     if json:
         console.emit(shown)
@@ -116,10 +117,21 @@ def span_within(
     return Window(first, last)
 
 
-async def runs_and_clock(config: PipelineConfig, note: Callable[[str], None]) -> tuple[list[Run], datetime]:
+def span_of(start: datetime | None, end: datetime | None) -> Window | None:
+    """What runs can lie in; None for all of time. Raises `typer.BadParameter`."""
+    if start is None and end is None:
+        return None
+    if (start or FIRST) >= (end or LAST):
+        raise typer.BadParameter("nothing lies in that span", param_hint="--to")
+    return Window(start or FIRST, end or LAST)
+
+
+async def runs_and_clock(
+    config: PipelineConfig, within: Window | None, note: Callable[[str], None]
+) -> tuple[list[Run], datetime]:
     """Runs, and the source's clock; the drive table's where the source does not answer."""
     async with aclosing(await open_drive_to_look(config)) as drive:
-        runs = await drive.runs(config.pipeline_metadata.pipeline_name)
+        runs = await drive.runs(config.pipeline_metadata.pipeline_name, within=within)
         try:
             return runs, await asked(config, lambda source: source.now())
         except TransientError as error:
@@ -147,4 +159,4 @@ def show(config: Path, name: str, *, json: bool) -> None:
 
 async def found_run(config: PipelineConfig, name: str) -> Run:
     async with aclosing(await open_drive(config)) as drive:
-        return chosen(await drive.runs(config.pipeline_metadata.pipeline_name), name)
+        return await the_run(drive, config.pipeline_metadata.pipeline_name, name)

@@ -13,7 +13,7 @@ import typer
 from service import exit_codes, views, views_of_run
 from service.app import opened
 from service.cli.options import same_config
-from service.cli.pipelines import about, chosen, described, one_pipeline
+from service.cli.pipelines import about, described, one_pipeline, the_run
 from service.cli.stopping import until_told_to_stop
 from service.console import Console
 from service.live import require_same_table, require_unchanged
@@ -26,6 +26,7 @@ from state.errors import ConfigurationError
 from state.model import Phase, Run, RunStatus, Window, show_instant
 
 Work = Callable[[Worker], Awaitable[list[Run]]]
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
 SHOWN = 20
 """Windows listed one by one at the end of a run."""
 FAILURES_SHOWN = 3
@@ -83,7 +84,7 @@ def retry(config: Path, name: str, phase: Phase | None, *, json: bool) -> None:
     """Let a failed run go on."""
 
     async def again(worker: Worker) -> list[Run]:
-        failed = chosen(await worker.drive.runs(worker.pipeline), name)
+        failed = await the_run(worker.drive, worker.pipeline, name)
         loads = await worker.repair()
         event = await action(worker, "retry", failed.name, {"from": phase and phase.value})
         floor = run_floor(loads, failed.window)
@@ -111,11 +112,11 @@ def work_and_report(config: Path, pipeline: PipelineConfig, work: Work, *, json:
             async with opened(pipeline, emit) as worker:
                 await require_unchanged(worker)
                 ended = await work(worker)
-                return ended, await worker.drive.runs(worker.pipeline)
+                return ended, await worker.drive.runs(worker.pipeline, statuses=UNFINISHED)
 
     with about(pipeline):
-        ended, runs = until_told_to_stop(go(), console)
-    show_end(console, sorted(ended, key=lambda run: (run.window, run.id.number)), runs, same_config(config))
+        ended, waiting = until_told_to_stop(go(), console)
+    show_end(console, sorted(ended, key=lambda run: (run.window, run.id.number)), waiting, same_config(config))
     if code := exit_codes.of_runs(ended):
         raise typer.Exit(code)
 

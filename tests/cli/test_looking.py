@@ -6,6 +6,7 @@ from connectors.files.connector import FilesConnector
 from service import exit_codes
 from service.cli.reference import JSON_KEYS
 from state.errors import TransientError
+from state.sqlite import SqliteDrive
 from tests.cli.shell import Pipeline
 
 FIRST = "[2025-11-15T00:00Z, 2025-11-15T01:00Z)"
@@ -115,3 +116,20 @@ def test_what_is_not_available_has_its_own_exit_code_and_names_the_pipeline(read
     assert "what nobody answers where sluiceway run, pipeline events" in answer.said
     assert "the same command goes on with them" in answer.said
     assert "do Look whether it runs." in answer.said
+
+
+def test_a_run_is_found_by_its_name_without_reading_a_long_ledger(ready: Pipeline, monkeypatch):
+    ready.do("run")
+    read = []
+    runs = SqliteDrive.runs
+
+    async def watched(self, *words, **options):
+        found = await runs(self, *words, **options)
+        read.append(len(found))
+        return found
+
+    ready.save(windows={"end": "2025-11-17T00:00:00Z"})
+    ready.do("run")
+    monkeypatch.setattr(SqliteDrive, "runs", watched)
+    assert ready.do("show", "events_20251116_00h_run1", "--json").json["pipeline_id"] == "events_20251116_00h_run1"
+    assert read == [24]
