@@ -62,7 +62,8 @@ class Ways:
         alone = len(indices) == 1 or self._product.is_elasticsearch
         way = Way.TOGETHER if alone else Way.PER_INDEX
         await self._open(way, indices, opened)
-        if not await self._is_unique(opened[0], query):
+        most = min([_PROBED, *(index.max_result_window for index in indices)])
+        if not await self._is_unique(opened[0], query, most):
             if self._product.is_elasticsearch:
                 raise _refused(f"{self._product} does not sort by _shard_doc")
             await self._points.close(opened)
@@ -86,10 +87,10 @@ class Ways:
                 for shard in range(index.shards):
                     opened.append(await self._points.open(name, BY_DOC, shard))
 
-    async def _is_unique(self, point: Point, query: Mapping[str, Any]) -> bool:
-        """True if the server sorts by `_shard_doc` and gives no value of it twice on the first page."""
+    async def _is_unique(self, point: Point, query: Mapping[str, Any], most: int) -> bool:
+        """True if the server sorts by `_shard_doc` and gives no value of it twice on a first page of `most`."""
         doing = f"trying to sort {point} by _shard_doc"
-        body = {"size": _PROBED, "sort": point.sort, "_source": False, "track_total_hits": False, "query": query}
+        body = {"size": most, "sort": point.sort, "_source": False, "track_total_hits": False, "query": query}
         inside = {**body, "pit": {"id": point.id, "keep_alive": f"{self._settings.keep_alive_seconds}s"}}
         where = f"/_search?{NO_PARTIAL}"
         answer = await self._transport.call(
