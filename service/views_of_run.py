@@ -59,7 +59,7 @@ def phase_lines(phases: Sequence[PhaseLine]) -> RenderableType:
     width = max(len(phase) for phase in Phase)
     lines: list[RenderableType] = []
     for line in phases:
-        took = f"{line.seconds:8.2f} s" if line.seconds else ""
+        took = "" if line.seconds is None or line.status == "DISABLED" else f"{line.seconds:8.2f} s"
         status = word(line.status)
         status.pad_right(10 - len(status))
         lines.append(Text.assemble((line.phase.value.ljust(width + 2), "bold"), status, took))
