@@ -66,6 +66,7 @@ async def test_an_old_program_refuses_a_newer_schema_and_names_both_versions(tmp
     await SqliteDrive.init(path)
     with sqlite3.connect(path) as sql:
         sql.execute("UPDATE sluiceway_drive SET schema_version = 99")
+    sql.close()
     for attempt in (SqliteDrive.open, SqliteDrive.init, SqliteDrive.upgrade):
         with pytest.raises(ConfigurationError, match=r"version 99.*versions up to \d+") as caught:
             await attempt(path)
@@ -148,6 +149,7 @@ async def test_operators_read_the_table_with_plain_sql(drive, tmp_path):
             "SELECT pipeline_id, pipeline_name, pipeline_status, query_window_start_timestamp,"
             " json_extract(audit_phase, '$.source_count'), audit_phase FROM pipeline_execution_drive"
         ).fetchone()
+    sql.close()
     assert row[:5] == ("flights_20251115_10h_run1", "flights", "RUNNING", "2025-11-15 10:00:00.000000", 42)
     assert json.loads(row[5])["status"] == "COMPLETED"
 
