@@ -19,8 +19,12 @@ def connect(path: Path, busy_seconds: float) -> sqlite3.Connection:
     """A connection in autocommit mode: durable at each COMMIT, waiting `busy_seconds` for a lock."""
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()  # the file may be no database, or locked
+        raise
     return connection
 
 
