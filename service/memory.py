@@ -1,0 +1,30 @@
+"""Memory that is no longer needed goes back to the system, so that a worker's size is that of its work.
+
+A page of documents is megabytes of short-lived buffers, made and freed in several threads. What allocators keep
+of them for next time was a fifth of an extraction's peak (1.3 million flights: 339 MiB without this, 263 with it,
+for 2 percent more CPU time), and grew with the number of cores.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+LARGE = 1 << 20
+"""Bytes from which on a buffer is a mapping of its own; unset, glibc raises this limit to 32 MiB by itself."""
+ARENAS = 2
+"""Heaps that threads share; unset, there are eight per core, each with its own leftovers."""
+
+
+def give_back() -> None:
+    """Settle it for this process. To be called before pyarrow is imported, which chooses its allocator then.
+
+    `ARROW_DEFAULT_MEMORY_POOL` in the environment still wins. A C library without `mallopt` is left as it is.
+    """
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, LARGE)
+        mallopt(M_TRIM_THRESHOLD, LARGE)
+        mallopt(M_ARENA_MAX, ARENAS)

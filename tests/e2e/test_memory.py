@@ -1,0 +1,32 @@
+"""Memory and idleness of a worker on a real search server, measured in processes of their own.
+
+The full size, 1,347,000 documents, is in `make soak` (tests/soak/soak_memory.py); here a quarter of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.flights import indexed
+from tests.e2e.measured import answer, extraction, require_bounded, started
+from tests.servers.search import ES8
+
+SMALL, LARGE = 84_000, 336_000
+IDLE_SECONDS = 60
+SHARE = 0.005
+"""Of one core."""
+
+pytestmark = pytest.mark.parametrize("server", [ES8], indirect=True, ids=str)
+
+
+def test_memory_is_bounded_and_idleness_is_nearly_free(server, tmp_path):
+    """The idle worker idles beside the rest: CPU time is its own, however busy the machine is."""
+    empty = server.client.new_index({"time_hour": {"type": "date"}})
+    with started("tests.e2e.idling", tmp_path / "idle", server.url, empty, IDLE_SECONDS) as idle:
+        indices = [indexed(server.client, rows) for rows in (SMALL, LARGE)]
+        told = [extraction(tmp_path / index, server.url, index) for index in indices]
+        used = float(answer(idle))
+    print(f"idle for {IDLE_SECONDS} s: {used:.3f} s of CPU")
+    assert [one["rows"] for one in told] == [SMALL, LARGE]
+    require_bounded(*told)
+    assert used < SHARE * IDLE_SECONDS
