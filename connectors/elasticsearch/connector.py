@@ -79,7 +79,7 @@ class ElasticsearchConnector:
         """Close the points in time and the connections; harmless when repeated."""
         try:
             if self._reading is not None:
-                await self._reading.keeper.aclose()
+                await self._reading.aclose()
         finally:
             await self._transport.aclose()
 

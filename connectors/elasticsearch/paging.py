@@ -7,8 +7,10 @@ by whoever opens the part again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -17,6 +19,8 @@ from connectors.elasticsearch.decode import Decoder, Envelope, Hit, Page, read_p
 from connectors.elasticsearch.errors import PERMANENT_BREAKER
 from connectors.elasticsearch.points import Point, Points
 from state.errors import PermanentError, RestartAttempt, TransientError
+
+T = TypeVar("T")
 
 _FIRST = 200
 """Documents of the first page, when nothing is known about their size."""
@@ -67,10 +71,13 @@ class Asked(NamedTuple):
 
 
 class PointReader:
-    """Reads the documents of one query, point by point."""
+    """Reads the documents of one query, point by point. `threads` do the decoding."""
 
-    def __init__(self, points: Points, decoder: Decoder, size: PageSize, query: Mapping[str, Any]) -> None:
+    def __init__(
+        self, points: Points, decoder: Decoder, size: PageSize, threads: Executor, query: Mapping[str, Any]
+    ) -> None:
         self._points = points
+        self._threads = threads
         self._decoder = decoder
         self._size = size
         columns = set(decoder.schema.names)
@@ -96,7 +103,7 @@ class PointReader:
                     raise _miscounted(point, count)
                 if not is_last:
                     coming = self._ask(point, count, page.last)
-                decoded = await asyncio.to_thread(self._decoder.decode_hits, page.envelope, page.hits)
+                decoded = await self._aside(partial(self._decoder.decode_hits, page.envelope, page.hits))
                 del page
                 yield decoded
                 del decoded
@@ -121,11 +128,15 @@ class PointReader:
             data = await self._points.search(point, "source.page", doing, body)
         except TransientError as error:
             raise self._smaller(error, rows) from None
-        envelope, hits = await asyncio.to_thread(read_page, data)
+        envelope, hits = await self._aside(partial(read_page, data))
         point.accept(envelope, doing)
         require_not_cut(envelope, doing)
         self._size.came(len(hits), len(data))
         return Asked(rows, envelope, hits, bytes(hits[-1].sort) if hits else b"")
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Do `work` off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _smaller(self, error: TransientError, rows: int) -> TransientError | PermanentError:
         """The error, once the page size has learnt from it. Permanent if one document is too much for good."""

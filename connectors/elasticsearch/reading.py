@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,16 +20,20 @@ from connectors.elasticsearch.transport import Transport
 from connectors.elasticsearch.ways import Ways
 from state.model import Window
 
+_DECODERS = 2
+"""Threads per attempt: each keeps memory of its own for the largest page it saw, and more decode no faster."""
+
 
 @dataclass(frozen=True)
 class Reading:
-    """Opens snapshots of parts. `ways` knows how it is read once a part was opened."""
+    """Opens snapshots of parts. `ways` knows how it is read once a part was opened; `threads` decode."""
 
     source: Source
     points: Points
     ways: Ways
     keeper: PitKeeper
     size: PageSize
+    threads: ThreadPoolExecutor
 
     @asynccontextmanager
     async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
@@ -39,8 +44,13 @@ class Reading:
             for point in pits.points:
                 counts.append(await self.points.count(point, query))
             pits.used_at = time.monotonic()
-            reader = PointReader(self.points, self.source.decoder, self.size, query)
+            reader = PointReader(self.points, self.source.decoder, self.size, self.threads, query)
             yield PitSnapshot(pits, counts, reader)
+
+    async def aclose(self) -> None:
+        """Close the points in time; a thread that still decodes ends by itself."""
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        await self.keeper.aclose()
 
 
 def prepare(
@@ -53,4 +63,5 @@ def prepare(
         settings, points, ways, source.indices, clock=live.now, look_up=lambda: look_up(transport, settings)
     )
     most = min(settings.page_rows, *(index.max_result_window for index in source.indices))
-    return Reading(source, points, ways, keeper, PageSize(most, settings.page_bytes))
+    threads = ThreadPoolExecutor(_DECODERS, thread_name_prefix="search-decoder")
+    return Reading(source, points, ways, keeper, PageSize(most, settings.page_bytes), threads)
