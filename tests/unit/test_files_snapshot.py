@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from connectors.batches import bounded
 from connectors.files.connector import FilesConnector
 from connectors.files.listing import SourceFile, list_files, reading
 from state.errors import ConfigurationError, ContractError, PermanentError, RestartAttempt, TransientError
@@ -81,6 +82,43 @@ def test_a_file_that_is_not_what_was_listed_restarts_the_attempt(tmp_path, forma
     with pytest.raises(RestartAttempt, match=rf"/{named}\.{format_}") as caught:
         using(over(tmp_path, format_), act)
     assert caught.value.code == "file_changed"
+
+
+@pytest.mark.parametrize("format_", WRITERS)
+def test_a_file_that_changes_between_its_own_batches_restarts_the_attempt(tmp_path, format_, monkeypatch):
+    """Its last batch is not the end: it is looked at once more."""
+    monkeypatch.setattr("connectors.batches.WANTED_BYTES", 100)
+    path = put(tmp_path, format_, every_second(30))
+
+    async def act(connector: FilesConnector):
+        async with connector.open(DAY) as snapshot, aclosing(snapshot.batches()) as batches:
+            await anext(batches)
+            touch(path)
+            return [batch.num_rows async for batch in batches]
+
+    with pytest.raises(RestartAttempt, match="changed while it was read"):
+        using(over(tmp_path, format_), act)
+
+
+async def test_nothing_of_a_file_that_changed_before_is_handed_out(tmp_path):
+    path = put(tmp_path, "parquet", every_second(30))
+    async with aclosing(FilesConnector(over(tmp_path))) as connector, connector.open(DAY) as snapshot:
+        touch(path)
+        with pytest.raises(RestartAttempt):
+            await anext(snapshot.batches())
+
+
+def test_batches_are_cut_and_filled_to_a_size(monkeypatch):
+    monkeypatch.setattr("connectors.batches.WANTED_BYTES", 1_000)
+    sizes = [0, 3, 40_000, 1, 1, 1, 10]
+    table = pa.table({"n": pa.array(range(sum(sizes)), pa.int64())})
+    [whole] = table.to_batches()
+    given = [whole.slice(sum(sizes[:n]), size) for n, size in enumerate(sizes)]
+    found = list(bounded(given))
+    assert pa.Table.from_batches(found) == table
+    assert all(1_000 <= batch.nbytes < 2_000 for batch in found[:-1])
+    [large] = bounded([pa.record_batch({"s": ["x" * 5_000]})])
+    assert large.num_rows == 1
 
 
 def test_a_file_that_is_put_later_is_not_in_the_snapshot_and_no_error(tmp_path):
