@@ -71,6 +71,17 @@ async def test_an_alias_reads_all_its_indices(server, family):
     assert sorted(got.ids) == ["a", "b"]
 
 
+async def test_the_filter_of_an_alias_is_kept_in_counts_and_pages(server):
+    index, alias = server.client.new_index(PROPERTIES, shards=2), f"alias{uuid4().hex[:8]}"
+    server.client.put(index, events(100))
+    add = {"index": index, "alias": alias, "filter": {"range": {"n": {"lt": 30}}}}
+    server.client.call("POST", "/_aliases", {"actions": [{"add": add}]})
+    async with reader(server.url, alias, page_rows=7) as source:
+        got = await read(source)
+        assert await source.count(DAY) == 30
+    assert sorted(row["n"] for row in got.rows) == list(range(30))
+
+
 async def test_properties_of_the_hit_are_columns_on_request(server, family):
     columns = {"exclude": ["value"], "meta": ["_index", "_seq_no"]}
     async with reader(server.url, f"{family}-*", columns=columns) as source:

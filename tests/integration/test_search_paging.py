@@ -22,6 +22,7 @@ from tests.servers.search import OS2
 
 SHARDS = 3
 AT_ONCE = timedelta(0)
+OPENSEARCH = [release for release in releases() if release.is_opensearch]
 BY_SHARD_DOC = [release for release in releases() if release != OS2]
 
 
@@ -70,13 +71,15 @@ async def test_1001_documents_of_one_instant_in_pages_of_37_come_once_each_e8(se
     assert len(proxy.seen(page)) > 1001 // 37
 
 
-@pytest.mark.parametrize("server", [OS2], indirect=True, ids=str)
+@pytest.mark.parametrize("server", OPENSEARCH, indirect=True, ids=str)
 async def test_where_shard_doc_is_not_known_each_shard_has_a_snapshot_of_its_own_e8(server):
-    index = filled(server.client, 200)
+    """OpenSearch 2 refuses it itself; a newer one is made to."""
+    index = filled(server.client, 1001)
     with FaultProxy(server.url) as proxy:
+        refuse_shard_doc(proxy)
         async with reader(proxy.url, index, page_rows=37) as source:
             got = await read(source)
-    assert sorted(got.ids) == sorted(events(200))
+    assert sorted(got.ids) == sorted(events(1001))
     assert {f"_shards:{number}" for number in range(SHARDS)} <= preferences(proxy)
 
 
@@ -89,6 +92,7 @@ async def test_where_shard_doc_is_known_one_snapshot_is_enough_and_its_order_is_
     assert sorted(got.ids) == sorted(events(200))
     assert all(names_shard_doc(request) for request in proxy.seen(page))
     assert preferences(proxy) == {""}
+    assert len(proxy.seen(opens_snapshot)) == 1
 
 
 async def test_10000_documents_of_one_instant_over_page_edges_all_come_row21_e8(server):
@@ -136,3 +140,18 @@ async def test_several_indices_of_one_instant_come_once_each_e8(server):
     async with reader(server.url, f"{prefix}-*", page_rows=37) as source:
         got = await read(source)
     assert sorted(got.ids) == sorted(f"{name}{key}" for name in ("a", "b") for key in events(500))
+
+
+async def test_pages_are_bounded_by_bytes_too_e12(server):
+    """Documents of 20 KB and pages of 100 KB: a first page to learn from, then a few documents at a time."""
+    index = server.client.new_index(
+        {**PROPERTIES, "text": {"type": "keyword", "index": False, "doc_values": False}}
+    )
+    documents = {name: {**document, "text": "x" * 20_000} for name, document in events(250).items()}
+    server.client.put(index, documents)
+    with FaultProxy(server.url) as proxy:
+        async with reader(proxy.url, index, page_bytes=100_000) as source:
+            got = await read(source)
+    assert sorted(got.ids) == sorted(documents)
+    sizes = [request.body["size"] for request in proxy.seen(page)]
+    assert max(sizes[2:]) <= 5
