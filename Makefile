@@ -38,7 +38,7 @@ soak: $(VENV)/.installed ## long: every crash point, kills at random moments und
 	$(PYTEST) -q -s tests/soak/soak_*.py
 
 bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
-	@for bench in bench/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in decode extract; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 clean: ## remove what was made here; the cache outside the repository stays
 	rm -rf $(VENV) .venv-* .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
