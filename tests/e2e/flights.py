@@ -68,11 +68,12 @@ def bulks(rows: int) -> Iterator[str]:
 def indexed(client: Client, rows: int, *, shards: int = 1) -> str:
     """A new index that holds `rows` flights."""
     index = client.new_index(PROPERTIES, shards=shards, name="flights")
-    others = [Client(client.url) for _ in range(2)]
-    with ThreadPoolExecutor(len(others)) as pool:
-        for done in [pool.submit(others[n % 2]._bulk, index, body) for n, body in enumerate(bulks(rows))]:
-            done.result()
-    for other in others:
-        other.close()
+    senders = [Client(client.url) for _ in range(2)]
+    bodies = bulks(rows)
+    with ThreadPoolExecutor(len(senders)) as pool:
+        while round_ := list(zip(senders, bodies)):  # noqa: B905 the last round may be short
+            list(pool.map(lambda pair: pair[0]._bulk(index, pair[1]), round_))
+    for sender in senders:
+        sender.close()
     client.refresh(index)
     return index
