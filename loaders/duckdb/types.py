@@ -2,13 +2,15 @@
 
 - A naive timestamp is a TIMESTAMP, one with a zone a TIMESTAMPTZ: both in microseconds.
 - Nanoseconds are kept: with or without a zone they become TIMESTAMP_NS, in UTC. Not every DuckDB that is supported
-  has a zoned type that exact, and a column's type must not hang on the version that made it.
+  has a zoned type that exact, and a column's type must not hang on the version that made it. Before 2.0 DuckDB reads
+  nanoseconds with a zone from Parquet only to the microsecond: such a column is refused there.
 - JSON stays text as it came: DuckDB's JSON functions rewrite numbers.
 - Unsigned integers, binary, lists, structs and maps have types of their own. DECIMAL ends at 38 digits.
 """
 
 from __future__ import annotations
 
+import duckdb
 import pyarrow as pa
 
 from loaders.base import Mode
@@ -43,6 +45,8 @@ SCALARS = {
     pa.time64("us"): "TIME",
     pa.time64("ns"): "TIME_NS",
 }
+
+READS_ZONED_NANOSECONDS = int(duckdb.__version__.split(".")[0]) >= 2
 
 TEXT = "VARCHAR"
 JSON = "JSON"
@@ -81,7 +85,7 @@ def duck_type(name: str, kind: pa.DataType) -> str:
     scalar = SCALARS.get(kind)
     if scalar is not None:
         return scalar
-    if pa.types.is_timestamp(kind):
+    if pa.types.is_timestamp(kind) and (READS_ZONED_NANOSECONDS or not (kind.tz and kind.unit == "ns")):
         return "TIMESTAMP_NS" if kind.unit == "ns" else ZONED if kind.tz else "TIMESTAMP"
     if pa.types.is_decimal(kind) and kind.precision <= 38 and kind.scale >= 0:
         return f"DECIMAL({kind.precision},{kind.scale})"
@@ -93,7 +97,7 @@ def duck_type(name: str, kind: pa.DataType) -> str:
     if nested is not None:
         return nested
     raise ContractError(
-        f"column {name} is of type {kind}, which DuckDB cannot hold exactly",
+        f"column {name} is of type {kind}, which DuckDB {duckdb.__version__} cannot take exactly",
         hint="Map it to another type (source_system.columns.types), or leave it out (source_system.columns).",
         code="column_type",
     )

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from loaders.duckdb import types
 from loaders.duckdb.types import as_json, duck_type, widens
 from state.contract import Contract
 from state.errors import ConfigurationError, ContractError
@@ -97,6 +98,14 @@ async def test_what_duckdb_cannot_hold_is_refused_by_name(kind):
         with pytest.raises(ContractError, match="strange") as caught:
             await d.loader().prepare(contract)
     assert caught.value.code == "column_type"
+
+
+def test_where_duckdb_would_round_nanoseconds_with_a_zone_they_are_refused(monkeypatch):
+    monkeypatch.setattr(types, "READS_ZONED_NANOSECONDS", False)
+    with pytest.raises(ContractError, match="seen"):
+        duck_type("seen", pa.timestamp("ns", "UTC"))
+    assert duck_type("seen", pa.timestamp("ns")) == "TIMESTAMP_NS"
+    assert duck_type("seen", pa.timestamp("us", "UTC")) == types.ZONED
 
 
 async def test_append_needs_a_cursor_that_is_a_time():
