@@ -2,8 +2,8 @@
 
 - A naive timestamp is a TIMESTAMP, one with a zone a TIMESTAMPTZ: both in microseconds.
 - Nanoseconds are kept: with or without a zone they become TIMESTAMP_NS, in UTC. Not every DuckDB that is supported
-  has a zoned type that exact, and a column's type must not hang on the version that made it. Before 2.0 DuckDB reads
-  nanoseconds with a zone from Parquet only to the microsecond: such a column is refused there.
+  has a zoned type that exact, and a column's type must not hang on the version that made it. DuckDB before 2.0
+  reads nanoseconds with a zone from Parquet only to the microsecond: such a column is refused there.
 - JSON stays text as it came: DuckDB's JSON functions rewrite numbers.
 - Unsigned integers, binary, lists, structs and maps have types of their own. DECIMAL ends at 38 digits.
 """
