@@ -156,6 +156,7 @@ RUNS: dict[str, Make] = {
     "asks of a backfill what it asks of a schedule": asked_as(RunKind.SCHEDULED),
     "adopts as pending": answer("proven_elsewhere", lambda run: replace(run, status=RunStatus.PENDING)),
     "adopts without the receipt": answer("proven_elsewhere", lambda run: replace(run, receipt=None)),
+    "gives two runs one name": row(has_name=lambda self, name: False),
     "adopts what belongs to others": wrapped("adopt", adopts_all),
     "adopts again and again": wrapped("adopt", adopts_anew),
     "does not lift the token": wrapped(

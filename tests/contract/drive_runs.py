@@ -139,6 +139,14 @@ async def what_only_the_target_remembers_is_adopted_as_completed(desk: Desk) -> 
 
 
 @clause
+async def an_adopted_run_takes_no_name_that_is_taken(desk: Desk) -> None:
+    own = await desk.completed(0)
+    (adopted,) = await desk.drive.adopt("p", [receipt_of(RunId("elsewhere", "p", window(0), 1))], 0)
+    assert adopted.name != own.name
+    assert adopted.name == "p_20251115_00h_to_20251115_01h_run1"
+
+
+@clause
 async def receipts_of_other_pipelines_are_not_adopted(desk: Desk) -> None:
     assert await desk.drive.adopt("p", [receipt_of(RunId("lost", "q", window(0), 1))], 0) == []
     assert await desk.rows() == []
