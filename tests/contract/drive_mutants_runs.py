@@ -75,6 +75,12 @@ def each_for_itself(faithful, rows, pipeline, new):
     return [rows.put(rules.first(rows, pipeline, one)) for one in new]
 
 
+def named_by_kind(faithful, rows, pipeline, new):
+    run = faithful(rows, pipeline, new)
+    scheduled = new.kind is RunKind.SCHEDULED
+    return replace(run, name=rules.run_name(pipeline, run.window, run.id.number, scheduled=scheduled))
+
+
 def asked_as(kind: RunKind) -> Make:
     """The twin that judges every new run as one of `kind`."""
     return wrapped(
@@ -141,6 +147,7 @@ RUNS: dict[str, Make] = {
     "names no span as a window": wrapped(
         "run_name", lambda faithful, *args, scheduled: faithful(*args, scheduled=False)
     ),
+    "names a backfill by its kind and not by its span": wrapped("first", named_by_kind),
     "keeps half a creation": method(NoRollback),
     "numbers by counting": row(highest_number=counted),
     "numbers without the target when creating": created(lambda new: [replace(one, run_floor=0) for one in new]),
