@@ -6,6 +6,7 @@ fault cases (14-20, 30).
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,7 +21,9 @@ from tests.integration.search_world import SearchWorld, search_world
 from tests.integration.source import PROPERTIES, events, read, reader
 from tests.servers.proxy import (
     Act,
+    Answer,
     FaultProxy,
+    Forward,
     Match,
     Request,
     answer,
@@ -245,19 +248,26 @@ async def test_the_client_itself_never_tries_again_e10(proxy, index):
     assert len(proxy.seen(page)) == 2
 
 
+def refusal(status: int) -> Act:
+    """A refusal that repeats what it was sent, as proxies in between do."""
+
+    async def act(request: Request, _forward: Forward) -> Answer:
+        error = {"type": "security_exception", "reason": f"bad header {request.headers['authorization']}"}
+        return Answer(status, json.dumps({"error": error, "status": status}).encode())
+
+    return act
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_user_is_one_request_and_no_secret_is_told_e22(proxy, index, status, monkeypatch):
     monkeypatch.setenv("SEARCH_KEY", "canary-of-a-secret")
-    proxy.on(
-        lambda _request: True,
-        answer(status, {"error": {"type": "security_exception", "reason": "no"}}),
-        times=math.inf,
-    )
+    proxy.on(lambda _request: True, refusal(status), times=math.inf)
     async with reader(proxy.url, index, auth={"api_key": {"env": "SEARCH_KEY"}}) as source:
         with pytest.raises(ConfigurationError) as refused:
             await source.contract()
     assert len(proxy.requests) <= 2
     assert proxy.requests[0].headers["authorization"] == "ApiKey canary-of-a-secret"
+    assert "bad header" in refused.value.message
     assert "canary" not in f"{refused.value.message}{refused.value.hint}{refused.value!r}"
 
 

@@ -56,7 +56,7 @@ def _why_not(release: Release) -> str:
     if not ASKED_FOR_MATRIX:
         return "only `make test-matrix` does"
     if java_home(release.java) is None:
-        return f"no JDK of version {release.java} or newer in /usr/lib/jvm or JAVA_HOME"
+        return f"no JDK of version {release.java[0]} or newer in /usr/lib/jvm or JAVA_HOME"
     return "no test of this session needed it"
 
 

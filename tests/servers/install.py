@@ -13,14 +13,15 @@ import sys
 
 from tests.servers.farm import releases
 from tests.servers.java import java_home
-from tests.servers.search import ALWAYS, cache, install
+from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
 
-OLDEST = max(release.java for release in ALWAYS)
+JAVA = WITH_SECURITY_MANAGER
+"""Runs all three servers of `make test`."""
 
 
 def main() -> None:
     wanted = []
-    if java_home(OLDEST) is None:
+    if java_home(JAVA) is None:
         wanted.append("jdk")
     if not shutil.which("mvn") and any(not (cache() / str(release)).is_dir() for release in releases()):
         wanted.append("maven")
@@ -34,7 +35,7 @@ def main() -> None:
 
 def _from_debian(wanted: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        sys.exit(f"the server tests need a JDK of version {OLDEST} or newer, and mvn: please install them")
+        sys.exit(f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, and mvn: please install them")
     _apt("update")
     packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
     print(f"installing {' '.join(packages)} from Debian", flush=True)
@@ -42,15 +43,16 @@ def _from_debian(wanted: list[str]) -> None:
 
 
 def _newest_jdk() -> str:
-    """The newest `openjdk-NN-jre-headless` that this Debian has."""
+    """The newest fitting `openjdk-NN-jre-headless` that this Debian has."""
     pattern = r"^openjdk-[0-9]+-jre-headless$"
     found = subprocess.run(
         ["apt-cache", "search", "--names-only", pattern], capture_output=True, text=True, check=True
     )
-    versions = [int(number) for number in re.findall(r"^openjdk-(\d+)-jre-headless", found.stdout, re.MULTILINE)]
-    if not versions:
-        sys.exit("this Debian has no openjdk-NN-jre-headless")
-    return f"openjdk-{max(versions)}-jre-headless"
+    numbers = map(int, re.findall(r"^openjdk-(\d+)-jre-headless", found.stdout, re.MULTILINE))
+    fitting = [number for number in numbers if number in JAVA]
+    if not fitting:
+        sys.exit(f"this Debian has no openjdk-NN-jre-headless from {JAVA[0]} to {JAVA[-1]}")
+    return f"openjdk-{max(fitting)}-jre-headless"
 
 
 def _apt(*words: str) -> None:

@@ -1,4 +1,4 @@
-"""Which JDK runs a server: the oldest installed one that is new enough."""
+"""Which JDK runs a server: the oldest installed one that fits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 JVMS = Path("/usr/lib/jvm")
 
 
-def java_home(minimum: int) -> Path | None:
-    """Home of the oldest JDK of at least that version, None if there is none."""
-    fitting = {version: home for home in _homes() if (version := _version(home)) >= minimum}
+def java_home(versions: range) -> Path | None:
+    """Home of the oldest installed JDK of one of these major versions, None if there is none."""
+    fitting = {version: home for home in _homes() if (version := _version(home)) in versions}
     return fitting[min(fitting)] if fitting else None
 
 

@@ -32,11 +32,11 @@ HEAP = "512m"
 
 @dataclass(frozen=True)
 class Release:
-    """One version of one product; `java`: the oldest JDK that runs it."""
+    """One version of one product; `java`: the major versions of JDKs that run it."""
 
     product: str
     version: str
-    java: int
+    java: range
 
     def __str__(self) -> str:
         return f"{self.product}-{self.version}"
@@ -56,11 +56,15 @@ class Release:
         return f"{group}.distribution.integ-test-zip:{self.product}:{self.version}:zip"
 
 
-ES8 = Release("elasticsearch", "8.19.4", 17)
-ES7 = Release("elasticsearch", "7.17.28", 17)
-OS2 = Release("opensearch", "2.19.1", 17)
-ES9 = Release("elasticsearch", "9.1.0", 21)
-OS3 = Release("opensearch", "3.3.0", 21)
+JAVA_17, JAVA_21 = range(17, 100), range(21, 100)
+WITH_SECURITY_MANAGER = range(17, 24)
+"""JDK 24 has none any more, and the older servers do not start without one."""
+
+ES8 = Release("elasticsearch", "8.19.4", JAVA_17)
+ES7 = Release("elasticsearch", "7.17.28", WITH_SECURITY_MANAGER)
+OS2 = Release("opensearch", "2.19.1", WITH_SECURITY_MANAGER)
+ES9 = Release("elasticsearch", "9.1.0", JAVA_21)
+OS3 = Release("opensearch", "3.3.0", JAVA_21)
 
 ALWAYS = (ES8, ES7, OS2)
 """What every `make test` runs."""
@@ -136,7 +140,9 @@ class SearchServer:
         began = time.monotonic()
         java = java_home(self.release.java)
         if java is None:
-            raise RuntimeError(f"{self.release} needs a JDK of version {self.release.java} or newer")
+            raise RuntimeError(
+                f"{self.release} needs a JDK from {self.release.java[0]} to {self.release.java[-1]}"
+            )
         home = install(self.release)
         self._work = Path(tempfile.mkdtemp(prefix=f"{self.release}-"))
         try:
