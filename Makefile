@@ -17,6 +17,9 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
 	touch $@
 
+demo: $(VENV)/.installed ## real flights into DuckDB, killed in the middle, gone on with, proven (DEMO_ROWS=20000: fewer)
+	@$(BIN)/sluiceway demo .demo $(if $(DEMO_ROWS),--rows $(DEMO_ROWS))
+
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import wrap
 
 import msgspec
 from rich.console import RenderableType
@@ -80,16 +81,24 @@ class Narrator:
 
     def _print(self, text: str, style: str) -> None:
         columns = min(self.width, TEXT_COLUMNS)
-        self._paper.print(Padding(Text(text, style=style), (0, 0, 0, INDENT)), width=columns)
+        for line in text.splitlines():
+            for piece in wrap(line, columns, break_long_words=False, break_on_hyphens=False):
+                self._paper.print(Text(" " * INDENT + piece, style=style), soft_wrap=True)
 
     def command(self, text: str) -> None:
         """Something that is, or can be, typed."""
         self._paper.print(Text(f"{' ' * INDENT}$ {text}", style="bold"), soft_wrap=True)
 
+    def commands(self, what: str, *texts: str) -> None:
+        """Commands that can be typed now, and what for."""
+        self.aside(f"# {what}")
+        for text in texts:
+            self.command(text)
+
     def show(self, renderable: RenderableType) -> None:
         """A table, with air around it."""
         self._paper.print()
-        self._paper.print(Padding(renderable, (0, 0, 0, INDENT)))
+        self._paper.print(Padding(renderable, (0, 0, 0, INDENT), expand=False))
         self._paper.print()
 
     @contextmanager

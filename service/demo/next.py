@@ -13,19 +13,26 @@ from service.demo.pipeline import config_file
 
 def tell_next(tell: Narrator, folder: Path, run: str) -> None:
     """`run`: the name of a run that was killed and went on."""
-    here, config, python = shlex.quote(str(folder)), shlex.quote(str(config_file(folder))), program("python")
-    sluiceway = program("sluiceway")
+    here, config = shlex.quote(str(folder)), shlex.quote(str(config_file(folder)))
+    python, sluiceway = program("python"), program("sluiceway")
+    cheat = f"import duckdb; duckdb.connect({str(folder / 'warehouse.duckdb')!r}).execute({CHEAT!r})"
     tell.say("Go on from here:", "bold")
-    tell.command(f"{sluiceway} windows -c {config}       # every window and its proof; no gaps")
-    tell.command(f"{sluiceway} show {run} -c {config}       # the run that was killed")
-    tell.say("Cheat, and see it found (this takes one flight away, and counts again):", "bold")
-    cheat = f"import duckdb; duckdb.connect('{folder}/warehouse.duckdb').execute('{CHEAT}')"
-    tell.command(f'{python} -c "{cheat}"; {python} -m service.demo.check {here}')
-    tell.say("The search server went with the demo; in a second terminal this brings it back, then:", "bold")
-    tell.command(f"{python} -m service.demo.serve {here}")
-    tell.command(f"{sluiceway} plan -c {config}       # what would run now: nothing, all is loaded")
-    tell.command(
-        f"{sluiceway} backfill --from {FIRST} --to {THEN} -c {config}       # a week again: repaired, not doubled"
+    tell.commands("every window and its proof", f"{sluiceway} windows -c {config}")
+    tell.commands("the run that was killed, phase by phase", f"{sluiceway} show {run} -c {config}")
+    tell.commands(
+        "cheat: take one flight away, and ask for the proof again",
+        f'{python} -c "{cheat}"',
+        f"{python} -m service.demo.check {here}",
+    )
+    tell.commands(
+        "the search server ended with the demo; this brings it back, in a second terminal",
+        f"{python} -m service.demo.serve {here}",
+    )
+    tell.commands(
+        "then: what would run now, and a week done again, which brings the flight back and doubles none",
+        f"{sluiceway} plan -c {config}",
+        f"{sluiceway} backfill --from {FIRST} --to {THEN} -c {config}",
+        f"{python} -m service.demo.check {here}",
     )
 
 

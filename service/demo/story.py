@@ -140,11 +140,14 @@ class Demo:
         """What the crash left, before anybody repairs anything."""
         self._tell.step("What the crash left behind")
         found = leftovers(config)
-        self._tell.show(interrupted_table(found.interrupted))
+        self._tell.show(interrupted_table(found.interrupted, self._tell.width))
         parts = sum(one.parts_read for one in found.interrupted)
-        kept = words.KEPT.format(windows=found.completed, rows=found.in_target, parts=parts, waiting=found.waiting)
+        chunks = sum(len(one.run.manifest.chunks) for one in found.interrupted)
+        kept = words.KEPT.format(
+            windows=found.completed, rows=found.in_target, parts=parts, waiting=found.waiting, chunks=chunks
+        )
         self._tell.say(kept)
-        self._tell.say(words.LOST.format(spooled=found.spooled or "no"))
+        self._tell.say(words.LOST.format(spooled=found.spooled))
         return found
 
     def _go_on(self, config: PipelineConfig, found: Leftovers) -> Ended:
@@ -161,7 +164,7 @@ class Demo:
     def _tell_continued(self, found: Leftovers, runs: Sequence[Run]) -> int:
         """How the interrupted runs went on; returns how many parts did not have to be read again."""
         went_on = continued(found.interrupted, runs)
-        self._tell.show(continued_table(went_on))
+        self._tell.show(continued_table(went_on, self._tell.width))
         kept = sum(one.parts_kept for one in went_on)
         self._tell.say(words.WENT_ON.format(kept=kept))
         return kept

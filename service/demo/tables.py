@@ -17,20 +17,20 @@ BAR = "█"
 BAR_COLUMNS = 24
 
 
-def interrupted_table(found: Sequence[Interrupted]) -> RenderableType:
-    counted = ("attempt", "token", "parts read", "chunks staged", "rows in them")
-    made = table("run", "died in", *counted, right=counted)
+def interrupted_table(found: Sequence[Interrupted], width: int) -> RenderableType:
+    counted = ("attempt", "token", "parts read", "rows")
+    made = table("run", "died in", *counted, width=width, right=counted)
     for one in found:
         run, parts = one.run, one.run.manifest.parts
         read = f"{one.parts_read} of {len(parts)}" if parts else "-"
-        chunks, rows = number(len(run.manifest.chunks)), number(run.manifest.rows)
-        made.add_row(run.name, one.phase, str(run.attempts), str(run.token), read, chunks, rows)
+        rows = number(run.manifest.rows)
+        made.add_row(run.name, one.phase, str(run.attempts), str(run.token), read, rows)
     return made
 
 
-def continued_table(found: Sequence[Continued]) -> RenderableType:
-    counted = ("attempt", "token", "parts kept", "parts read now")
-    made = table("run", "now", *counted, right=counted)
+def continued_table(found: Sequence[Continued], width: int) -> RenderableType:
+    counted = ("attempt", "token", "parts kept", "read now")
+    made = table("run", "now", *counted, width=width, right=counted)
     for one in found:
         before, after = one.before, one.after
         made.add_row(
@@ -55,10 +55,8 @@ def chain_table(evidence: Evidence) -> RenderableType:
 
 def evidence_table(evidence: Evidence) -> RenderableType:
     """The two fingerprints, one below the other so that they can be compared by eye."""
-    made = table(
-        "", "rows", "different flight_id", "checksum over all values", right=("rows", "different flight_id")
-    )
-    for name, found in (("the CSV file", evidence.source), ("DuckDB, table flights", evidence.target)):
+    made = table("", "rows", "keys", "checksum of all values", right=("rows", "keys"))
+    for name, found in (("the CSV file", evidence.source), ("the DuckDB table", evidence.target)):
         made.add_row(name, number(found.rows), number(found.keys), found.checksum)
     same = evidence.source == evidence.target
     made.add_row("", *(verdicts(evidence.source, evidence.target)), style=GOOD if same else BAD)

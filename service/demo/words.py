@@ -26,19 +26,19 @@ farewell.
 """
 
 KEPT = """
-Kept: {windows} windows are in DuckDB with {rows:,} rows, each with a receipt that was written in the same
-transaction as its rows. {parts} parts of the windows above are staged as Parquet files, and the drive table
-knows them by name, rows and SHA-256. {waiting} windows have not begun.
+Kept: {windows} windows are in DuckDB with {rows:,} rows, each with a receipt written in the same transaction as
+its rows. Of the windows above, parts already read: {parts}, staged as Parquet files: {chunks}; the drive table
+knows each by name, rows and SHA-256. {waiting} windows have not begun.
 """
 LOST = """
-Lost: what was in the memory of the process, which is the parts that were not read to their end, and {spooled}
-unfinished files that nobody will ever take for finished.
+Lost: what was in the memory of the process, which is the parts that were not read to their end. Unfinished
+files on the disk: {spooled}; nobody will ever take one for finished.
 """
 
 WENT_ON = """
-The runs went on where they stopped: {kept} parts are exactly those that the dead process had read, and only
-the others were read now. The new attempt has a higher token, written into DuckDB before anything else: had
-the first process only been asleep, it could not write any more.
+The runs went on where they stopped. Parts that are still exactly what the dead process had read: {kept}; only the
+others were read now. The new attempt has a higher token, written into DuckDB before anything else: had the first
+process only been asleep, it could not write any more.
 """
 
 RUNS_SAY = "What the runs say: each window is counted ten times on its way, and all counts must agree."
