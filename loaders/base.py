@@ -63,6 +63,17 @@ class Counts(msgspec.Struct, frozen=True):
     target_identity: str | None
 
 
+class Held(msgspec.Struct, frozen=True):
+    """How much of a stage table the target holds, whoever brought it there.
+
+    Merge mode: `staged` distinct keys, of which the target has `held` in any version. Append mode: `staged` rows,
+    and `held` rows of the target in the run's window.
+    """
+
+    staged: int
+    held: int
+
+
 class Loads(msgspec.Struct, frozen=True):
     """What the target itself remembers of a pipeline.
 
@@ -124,6 +135,9 @@ class Loader(Protocol):
 
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
         """Look everything up again, in a session opened for it."""
+
+    async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
+        """Count a merge that was not ours; None where target or stage table is gone or lacks key or cursor."""
 
     async def loads(self, pipeline: str) -> Loads:
         """Receipts and the highest token of a pipeline in this target; empty if there is no load table."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loaders.base import ConflictPolicy, Copied, Counts, Loads, Mode, Staged
+from loaders.base import ConflictPolicy, Copied, Counts, Held, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
 from loaders.disk import disk_errors, make_folder
 from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile
@@ -285,6 +285,10 @@ class MemoryLoader:
             ours = [row for row in table.rows if row.get(RUN) == attempt.name]
             return sum(inside(window, row[cursor]) for row in ours)
         return None if stage is None else self._rules.answering(table.rows, stage.rows)
+
+    async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
+        table, stage = self.target.tables.get(self._table), self.target.tables.get(stage_table)
+        return self._rules.held(attempt.run.window, table.rows, stage.rows) if table and stage else None
 
     async def loads(self, pipeline: str) -> Loads:
         return Loads(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from loaders.base import ConflictPolicy
+from loaders.base import ConflictPolicy, Held, Mode
 from loaders.columns import FILE, ROW, Needs
 from state.contract import LOADED_AT, READ_AT, RUN, Contract, is_json, json_field
 from state.errors import ContractError
@@ -198,6 +198,13 @@ class RowRules:
         newest = self.newest(staged)
         pairs = [(row, newest.get(self.key(row))) for row in target]
         return sum(new is not None and self.order(row) >= self.order(new) for row, new in pairs)
+
+    def held(self, window: Window, target: Sequence[Row], staged: Sequence[Row]) -> Held:
+        """What the target holds of the stage, by whomever and in whatever version."""
+        if self.needs.mode is Mode.APPEND:
+            return Held(len(staged), sum(inside(window, row[self.needs.cursor]) for row in target))
+        keys = {self.key(row) for row in staged}
+        return Held(len(keys), len(keys & {self.key(row) for row in target}))
 
 
 def inside(window: Window, at: Any) -> bool:

@@ -14,11 +14,12 @@ from typing import Any
 
 import msgspec
 
-from loaders.base import Counts
+from loaders.base import Counts, Held
 from state.errors import AuditMismatch
 from state.model import Manifest, MergeCounts, ValidationStatus
 
 ASSERTED = "asserted"
+SWITCHED_OFF = "the merge is switched off"
 NOT_OFFERED = "source offers no count"
 
 
@@ -98,6 +99,12 @@ def target_links(merged: MergeCounts, counts: Counts) -> list[Link]:
         Link("outcomes", outcomes, merged.distinct_keys, "inserted + updated + older + unchanged"),
         Link("target_rows", counts.target_rows, merged.distinct_keys, "query"),
     ]
+
+
+def links_of_another(how: str, held: Held | None) -> list[Link]:
+    """The end of the chain where no merge of ours was made: nobody can say what it did, only what is there now."""
+    links = [Link("receipt", None, None, how)]
+    return links if held is None else [*links, Link("target_rows", held.held, None, "query")]
 
 
 def judge(links: Sequence[Link]) -> Proof:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from loaders.base import Copied, Counts, Loads, Staged
+from loaders.base import Copied, Counts, Held, Loads, Staged
 from loaders.columns import Needs, require_usable
 from loaders.duckdb import copying, looking
 from loaders.duckdb.file import Database, Session
@@ -23,6 +22,7 @@ from loaders.duckdb.names import names
 from loaders.duckdb.rows import rules
 from loaders.duckdb.schema import Schema
 from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
+from loaders.duckdb.thread import CallThread
 from loaders.duckdb.types import require_types
 from loaders.duckdb.work import Work
 from state.checks import Check
@@ -51,10 +51,11 @@ class DuckDBLoader:
         self._rules = rules(self._needs, cursor_immutable=target.cursor_immutable)
         self._database = Database(target, port)
         self._files = StageFiles(stage.directory, pipeline, port)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._thread = CallThread(self._database.let_go)
+        self._database.waits = lambda: self._thread.calls_wait
 
     async def check(self) -> Sequence[Check]:
-        return await self._in_thread(self._check)
+        return await self._thread.run(self._check)
 
     async def prepare(self, contract: Contract) -> str:
         def prepared(work: Work) -> str:
@@ -105,6 +106,10 @@ class DuckDBLoader:
         stage = None if stage_table is None else self._names.stage.beside(stage_table)
         return await self._call("counts", lambda work: looking.counts(work, self._files, attempt, manifest, stage))
 
+    async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
+        stage = self._names.stage.beside(stage_table)
+        return await self._call("held", lambda work: looking.held(work, attempt, stage))
+
     async def loads(self, pipeline: str) -> Loads:
         if not self._database.path.exists():
             return Loads()
@@ -135,7 +140,7 @@ class DuckDBLoader:
         return await asyncio.to_thread(files_swept) + await self._call("sweep", swept)
 
     async def aclose(self) -> None:
-        await asyncio.to_thread(self._thread.shutdown, wait=True)  # a call under way ends first
+        await asyncio.to_thread(self._thread.close)  # a call under way ends first
 
     async def _call(self, name: str, step: Callable[[Work], T]) -> T:
         """One call: the file is opened in the thread, `step` runs, the file is closed."""
@@ -144,10 +149,7 @@ class DuckDBLoader:
             with self._database.opened(name) as session:
                 return step(self._work(session))
 
-        return await self._in_thread(called)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await self._thread.run(called)
 
     def _work(self, session: Session) -> Work:
         return Work(session, self._target, self._names, self._rules, self._pipeline, self._port)

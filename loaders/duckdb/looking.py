@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from loaders.base import Counts
+from loaders.base import Counts, Held
 from loaders.duckdb.copying import MADE
 from loaders.duckdb.files import StageFiles
 from loaders.duckdb.names import Table, quoted
@@ -42,21 +42,41 @@ def target_rows(work: Work, attempt: Attempt, have: dict[str, Column], stage: st
     if any(name.lower() not in have for name in needed):
         return None
     if not work.merging:
-        cursor = have[work.rules.cursor.lower()]
-        window = attempt.run.window
-        return work.session.count(
-            f"SELECT count(*) FROM {work.target} WHERE {quoted(RUN)} = ?"
-            f" AND {within_window(quoted(cursor.name), cursor.type)}",
-            attempt.name,
-            window.start,
-            window.end,
-        )
+        return in_window(work, attempt, have, f"{quoted(RUN)} = ?", attempt.name)
     if stage is None:
         return None
     newest = work.rules.newest(stage, {name: quoted(name) for name in work.rules.compared})
     return work.session.count(
         f"SELECT count(*) FROM ({newest}) s JOIN {work.target} t ON {work.rules.match}"
         f" WHERE NOT {work.rules.newer}"
+    )
+
+
+def in_window(work: Work, attempt: Attempt, have: dict[str, Column], where: str, *values: object) -> int:
+    """Rows of the target in the run's window that are `where`."""
+    cursor, window = have[work.rules.cursor.lower()], attempt.run.window
+    return work.session.count(
+        f"SELECT count(*) FROM {work.target} WHERE {where} AND {within_window(quoted(cursor.name), cursor.type)}",
+        *values,
+        window.start,
+        window.end,
+    )
+
+
+def held(work: Work, attempt: Attempt, stage: Table) -> Held | None:
+    """What the target holds of a stage table, in whatever version and by whomever."""
+    have = columns(work.session, work.names.target)
+    needed = work.rules.key if work.merging else (work.rules.cursor,)
+    if not columns(work.session, stage) or any(name.lower() not in have for name in needed):
+        return None
+    stage_at = work.session.at(stage)
+    if not work.merging:
+        return Held(work.session.count(f"SELECT count(*) FROM {stage_at}"), in_window(work, attempt, have, "TRUE"))
+    keys = f"SELECT DISTINCT {work.rules.keys} FROM {stage_at}"
+    match = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in work.rules.key)
+    return Held(
+        work.session.count(f"SELECT count(*) FROM ({keys})"),
+        work.session.count(f"SELECT count(*) FROM ({keys}) s WHERE EXISTS (FROM {work.target} t WHERE {match})"),
     )
 
 

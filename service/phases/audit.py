@@ -11,24 +11,40 @@ from typing import Any
 
 import msgspec
 
+from loaders.base import Held
 from service.bench import Bench
 from service.phases.outcome import Outcome, recorded
-from service.proof import Proof, figures, judge, target_links, transfer_links, within_tolerance
+from service.proof import (
+    ASSERTED,
+    SWITCHED_OFF,
+    Proof,
+    figures,
+    judge,
+    links_of_another,
+    target_links,
+    transfer_links,
+    within_tolerance,
+)
 from state.errors import AuditMismatch
 from state.model import ValidationStatus
 
 
 async def perform(bench: Bench) -> Outcome:
     run, staged = bench.run, recorded(bench.run)
-    counts = await bench.loader.counts(bench.attempt, run.manifest, staged.get("stage_table"))
-    asserted = staged.get("asserted_count")
+    table, asserted = staged.get("stage_table"), staged.get("asserted_count")
+    counts = await bench.loader.counts(bench.attempt, run.manifest, table)
     links = transfer_links(run.manifest, counts, staged.get("copied_rows"), asserted=asserted)
     if run.receipt is not None:
         links += target_links(run.receipt.counts, counts)
+        target_count = counts.target_rows
+    else:
+        held = await merged_by_another(bench, table)
+        links += links_of_another(ASSERTED if merge_is_theirs(bench) else SWITCHED_OFF, held)
+        target_count = held.held if held else None
     proof = judge(links)
     source_live = await bench.connector.count(run.read_range)
     expected = asserted if asserted is not None else run.manifest.source_count
-    proof = with_live_count(bench, proof, expected, source_live)
+    proof = with_live_count(bench, proof, expected, source_live, asserted=asserted is not None)
     proof.require()
     return Outcome(
         {
@@ -36,11 +52,36 @@ async def perform(bench: Bench) -> Outcome:
             "source_count_window": window_count(bench),
             "source_count_live": source_live,
             "stage_count": counts.stage_rows,
-            "target_count": counts.target_rows,
+            "target_count": target_count,
             **merge_figures(bench),
             **figures(proof),
         }
     )
+
+
+def merge_is_theirs(bench: Bench) -> bool:
+    """A user's function merges."""
+    settings = bench.config.phases.stage_to_target_transfer
+    return settings.enabled and settings.function is not None
+
+
+async def merged_by_another(bench: Bench, table: str | None) -> Held | None:
+    """What the target holds after a user's merge, if that is as much as was staged, within the tolerance.
+
+    None where nobody merged, or it cannot be counted. Raises `AuditMismatch` if too much is missing.
+    """
+    if not merge_is_theirs(bench) or table is None:
+        return None
+    held = await bench.loader.held(bench.attempt, table)
+    tolerance = bench.config.phases.audit.count_tolerances.stage_to_target_tolerance_percent
+    if held is not None and not within_tolerance(held.staged, held.held, tolerance):
+        raise AuditMismatch(
+            "target_rows",
+            held.staged,
+            held.held,
+            hint="The user function brought another number of rows to the target than were staged.",
+        )
+    return held
 
 
 def window_count(bench: Bench) -> int | None:
@@ -58,15 +99,19 @@ def merge_figures(bench: Bench) -> Mapping[str, Any]:
     )
 
 
-def with_live_count(bench: Bench, proof: Proof, expected: int | None, live: int | None) -> Proof:
+def with_live_count(
+    bench: Bench, proof: Proof, expected: int | None, live: int | None, *, asserted: bool
+) -> Proof:
     """Fold the live count in: DRIFT beyond the tolerance; a mismatch where only an assertion stands against it."""
     if expected is None or live is None or proof.status is ValidationStatus.FAILED:
         return proof
     tolerance = bench.config.phases.audit.count_tolerances.source_to_stage_tolerance_percent
     if within_tolerance(expected, live, tolerance):
         return proof
-    if proof.status is ValidationStatus.UNPROVEN:
+    if asserted:
         raise AuditMismatch(
             "source_count_live", expected, live, hint="The user function staged another number of rows."
         )
+    if proof.status is ValidationStatus.UNPROVEN:
+        return proof  # DRIFT would say that every link holds
     return msgspec.structs.replace(proof, status=ValidationStatus.DRIFT)

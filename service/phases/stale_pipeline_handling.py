@@ -28,5 +28,11 @@ async def perform(bench: Bench) -> Outcome:
         if run.id != bench.run.id and run.lease_expires_at is not None and run.lease_expires_at < now
     ]
     tables = [table for run in runs if (table := recorded(run).get("stage_table"))]
-    swept = await bench.loader.sweep([run.manifest for run in runs], tables, now - ORPHAN_AGE)
+    swept = await bench.loader.sweep([run.manifest for run in runs], tables, now - orphan_age(bench))
     return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})
+
+
+def orphan_age(bench: Bench) -> timedelta:
+    """The drive table names a part's files when it is read to its end; it must have had the time for that."""
+    part = timedelta(seconds=bench.config.phases.source_to_stage_transfer.snapshot_max_age_seconds)
+    return max(ORPHAN_AGE, 2 * part)

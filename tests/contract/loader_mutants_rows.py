@@ -6,6 +6,7 @@ from datetime import UTC
 
 import msgspec
 
+from loaders.base import Held, Mode
 from loaders.memory import MemoryLoader
 from loaders.memory_rows import LONG_AGO, Outcome, RowRules, inside
 from state.contract import READ_AT, RUN
@@ -109,6 +110,18 @@ class AnyRowOfTheKeyAnswers(RowRules):
         return sum(self.key(row) in newest for row in target)
 
 
+class HoldsOnlyWhatIsOurs(RowRules):
+    def held(self, window, target, staged):
+        ours = target if self.needs.mode is Mode.APPEND else [row for row in target if row.get(RUN)]
+        return super().held(window, ours, staged)
+
+
+class HoldsRowsOfAnyWindow(RowRules):
+    def held(self, window, target, staged):
+        held = super().held(window, target, staged)
+        return Held(held.staged, len(target)) if self.needs.mode is Mode.APPEND else held
+
+
 class LetsNullKeysIn(MemoryLoader):
     def _require_keys(self, staged):
         pass
@@ -171,6 +184,8 @@ ROWS = {
     "counts unchanged rows as updated": with_rules(CountsUnchangedRowsAsUpdated),
     "does not advance the look": with_rules(DoesNotAdvanceTheLook),
     "any row of the key answers": with_rules(AnyRowOfTheKeyAnswers),
+    "holds only what is ours": with_rules(HoldsOnlyWhatIsOurs),
+    "holds rows of any window": with_rules(HoldsRowsOfAnyWindow),
     "lets null keys in": LetsNullKeysIn,
     "forgets the run": ForgetsTheRun,
     "never deletes": NeverDeletes,

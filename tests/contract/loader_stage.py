@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from loaders.base import Held
 from loaders.columns import FILE, ROW
 from state.contract import READ_AT
 from state.errors import ConfigurationError, RestartAttempt
@@ -192,6 +193,23 @@ async def in_append_mode_the_runs_own_rows_answer(make) -> None:
         assert (await staged.counts()).target_rows == 2
 
 
+async def held_counts_keys_of_the_stage_whoever_wrote_them(make) -> None:
+    async with desk(make) as d:
+        staged = await d.stage(d.loader(), attempt(), rows(("a", 1, 1), ("a", 2, 1), ("b", 1, 1), ("c", 1, 1)))
+        for key in ("a", "b", "z"):
+            d.place.add_row({"id": key, "at": START, "version": 0})
+        assert await staged.loader.held(attempt(), staged.table) == Held(3, 2)
+        assert await staged.loader.held(attempt(), f"{staged.table}_gone") is None
+
+
+async def held_counts_rows_of_the_window_in_append_mode(make) -> None:
+    async with desk(make) as d:
+        staged = await d.stage(d.loader(**APPEND), attempt(), rows(("a", 1, 1), ("a", 1, 1)))
+        for at in (START, START + MINUTE, START + HOUR):
+            d.place.add_row({"id": "a", "at": at})
+        assert await staged.loader.held(attempt(), staged.table) == Held(2, 2)
+
+
 async def clean_removes_this_run_and_no_other(make) -> None:
     async with desk(make) as d:
         loader = d.loader()
@@ -284,6 +302,8 @@ CLAUSES = {
         counts_are_none_where_the_thing_is_gone,
         a_target_row_answers_at_its_order_or_a_newer_one,
         in_append_mode_the_runs_own_rows_answer,
+        held_counts_keys_of_the_stage_whoever_wrote_them,
+        held_counts_rows_of_the_window_in_append_mode,
         clean_removes_this_run_and_no_other,
         clean_archives_before_it_removes,
         clean_keeps_what_it_could_not_archive,

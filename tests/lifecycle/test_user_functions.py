@@ -153,3 +153,45 @@ def test_a_phase_that_is_switched_off_is_recorded_so(tmp_path, phase):
     assert run.status is RunStatus.COMPLETED
     assert run.phases[Phase(phase)].status is PhaseStatus.DISABLED
     assert run.receipt.counts.inserted == 100
+
+
+MERGE = """
+    import duckdb
+
+    def run(config: dict, record: dict) -> dict:
+        staged = record["source_to_stage_transfer_phase"]["stage_table"]
+        table = config["target_system"]["table"]
+        with duckdb.connect(config["target_system"]["database"]) as db:
+            columns = 'id, "at", version, value'
+            db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {staged}")
+        return {"transfer_completed": True}
+"""
+
+
+def test_a_merge_by_a_user_function_is_counted_and_unproven_at_best(tmp_path, user):
+    world = world_with(tmp_path, {"stage_to_target_transfer": {"function": user(MERGE)}})
+    [run] = world.run()
+    assert run.status is RunStatus.COMPLETED
+    figures = run.phases[Phase.AUDIT].figures
+    assert (figures["validation_status"], figures["target_count"]) == ("UNPROVEN", 100)
+    assert [link["name"] for link in figures["proof"] if link["how"] == "asserted"] == ["receipt"]
+    assert world.receipts() == []
+
+
+@pytest.mark.parametrize(("tolerance", "status"), [(0.0, RunStatus.FAILED), (3.0, RunStatus.COMPLETED)])
+def test_a_merge_by_a_user_function_may_miss_what_the_tolerance_allows(tmp_path, user, tolerance, status):
+    lossy = MERGE.replace("FROM {staged}", "FROM {staged} WHERE value >= 1")
+    phases = {
+        "stage_to_target_transfer": {"function": user(lossy)},
+        "audit": {"count_tolerances": {"stage_to_target_tolerance_percent": tolerance}},
+    }
+    [run] = world_with(tmp_path, phases).run()
+    assert run.status is status
+    if status is RunStatus.FAILED:
+        assert (run.phase_failed, run.failure.code) == (Phase.AUDIT, "target_rows")
+
+
+def test_where_the_merge_is_switched_off_nothing_is_called_proven(tmp_path):
+    [run] = world_with(tmp_path, {"stage_to_target_transfer": {"enabled": False}}).run()
+    assert run.phases[Phase.AUDIT].figures["validation_status"] == "UNPROVEN"
+    assert run.phases[Phase.STAGE_CLEANING].status is PhaseStatus.FAILED

@@ -90,7 +90,7 @@ class World:
 
     def content_hash(self) -> str:
         """SHA-256 of the target's data columns in key order."""
-        rows = self.query("SELECT id, \"at\", version, value FROM events ORDER BY ALL")
+        rows = self.query('SELECT id, "at", version, value FROM events ORDER BY ALL')
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def receipts(self) -> list[str]:
