@@ -210,8 +210,6 @@ class Limits(Group):
     """Local folder of chunks being written. Default `spool` in the working directory: /tmp is often memory."""
     spool_quota_bytes: Bytes = 4 * 1024**3
     """Bytes that the spool may hold. Default 4,294,967,296 (4 GiB): dozens of open chunks."""
-    drain_seconds: WholeSeconds = 25
-    """Seconds for runs to reach a checkpoint after SIGTERM. Default 25: Kubernetes kills after 30."""
 
 
 class PipelineConfig(Group):

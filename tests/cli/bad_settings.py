@@ -150,6 +150,5 @@ BAD: dict[str, tuple[Any, str]] = {
     "limits.lease_seconds": (0.01, "must be greater than or equal to 0.1"),
     "limits.spool_directory": NOT_PATH,
     "limits.spool_quota_bytes": (2048, "not even one chunk fits"),
-    "limits.drain_seconds": NEGATIVE,
     "snowflake_connection": ({"account": "x"}, "Snowflake is not in this version"),
 }

@@ -74,7 +74,6 @@ PROMISED = {
         "lease_seconds": 60.0,
         "spool_directory": "spool",
         "spool_quota_bytes": 4_294_967_296,
-        "drain_seconds": 25,
     },
 }
 
