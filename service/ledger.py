@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -48,33 +49,43 @@ class Ledger(msgspec.Struct, frozen=True):
 def ledger(config: PipelineConfig, runs: Sequence[Run], now: datetime, *, within: Window | None = None) -> Ledger:
     """Describe every closed window of the schedule, and every run beyond it; `now` is the source's clock."""
     edge = closed_until(config, now)
-    tiling = config.windows.tiling()
     newest = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
-    windows = {*tiles(tiling, edge), *newest}
+    windows = sorted({*tiles(config.windows.tiling(), edge), *newest})
     covered = [run.window for run in runs if run.status is RunStatus.COMPLETED]
-    entries = [entry(window, newest.get(window), covered) for window in sorted(windows)]
-    last = max([edge_of(tiling.start, entries), *(window.end for window in covered)])
-    span = within or (Window(tiling.start, last) if last > tiling.start else None)
+    holes = gaps(covered, Window(windows[0].start, max(window.end for window in windows))) if windows else []
+    span = within or since_start(config, windows)
     return Ledger(
         config.pipeline_metadata.pipeline_name,
         edge,
-        tuple(e for e in entries if within is None or e.window.overlaps(within)),
+        tuple(
+            entry(window, newest.get(window), holes)
+            for window in windows
+            if within is None or window.overlaps(within)
+        ),
         tuple(gaps(covered, span)) if span else (),
     )
 
 
-def edge_of(start: datetime, entries: Sequence[Entry]) -> datetime:
-    """End of the last window that should be loaded by now."""
-    return max((entry.window.end for entry in entries), default=start)
+def since_start(config: PipelineConfig, windows: Sequence[Window]) -> Window | None:
+    """From the start of the schedule to the end of the last window; None if nothing is to be loaded yet."""
+    start = config.windows.tiling().start
+    last = max((window.end for window in windows), default=start)
+    return Window(start, last) if last > start else None
 
 
-def entry(window: Window, run: Run | None, covered: Sequence[Window]) -> Entry:
+def entry(window: Window, run: Run | None, holes: Sequence[Window]) -> Entry:
+    """What became of `window`; without a run of its own, runs over other spans may have loaded it all the same."""
     if run is None:
-        missing = bool(gaps([other for other in covered if other.overlaps(window)], window))
-        return Entry(window, Fate.MISSING if missing else Fate.LOADED)
+        return Entry(window, Fate.MISSING if is_open(window, holes) else Fate.LOADED)
     audit = run.phases.get(Phase.AUDIT)
     proof = str(audit.figures.get("validation_status", "")) if audit else ""
     return Entry(window, fate(run), run.name, run.manifest.rows if run.manifest.complete else None, proof)
+
+
+def is_open(window: Window, holes: Sequence[Window]) -> bool:
+    """True if a hole reaches into `window`; holes are in order and do not overlap."""
+    first = bisect_right(holes, window.start, key=lambda hole: hole.end)
+    return first < len(holes) and holes[first].start < window.end
 
 
 def fate(run: Run) -> Fate:
