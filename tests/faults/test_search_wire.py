@@ -42,7 +42,7 @@ ONE_PART = {"source_to_stage_transfer": {"rows_per_part": 10_000, "chunk_rows": 
 EQUAL = sorted((name, document["n"]) for name, document in DOCUMENTS.items())
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def index(server) -> str:
     name = server.client.new_index(PROPERTIES, shards=2)
     server.client.put(name, DOCUMENTS)

@@ -16,7 +16,7 @@ from tests.servers.client import Client
 AT = "2025-11-15T10:00:00Z"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def family(server) -> str:
     """Prefix of two indices where `value` is a long in one and text in the other; `tag` lies in one alone."""
     prefix = f"family{uuid4().hex[:8]}"

@@ -10,7 +10,7 @@ from state.model import Window
 from tests.integration.source import DAY, PROPERTIES, T0, iso, read, reader, tiles
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lumpy(server) -> str:
     """600 documents: a burst of 250 in one instant, 50 in one second, 300 over the day; and 7 that lie outside."""
     index = server.client.new_index(PROPERTIES, shards=2)

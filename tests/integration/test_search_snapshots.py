@@ -16,7 +16,7 @@ from tests.servers.proxy import FaultProxy, answer, page, stall
 from tests.servers.snapshots import close_snapshot, none_left_open, open_snapshot, open_snapshots
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def index(server) -> str:
     name = server.client.new_index(PROPERTIES, shards=2)
     server.client.put(name, events(300))
@@ -84,7 +84,9 @@ async def test_parts_that_are_read_at_the_same_time_are_complete_and_given_back_
     )  # one of its own per shard at most
 
 
-async def test_the_snapshot_does_not_see_what_is_written_after_it(server, index):
+async def test_the_snapshot_does_not_see_what_is_written_after_it(server):
+    index = server.client.new_index(PROPERTIES, shards=2)
+    server.client.put(index, events(60))
     async with reader(server.url, index, page_rows=37) as source:
         await source.contract()
         async with source.open(HOUR) as snapshot, aclosing(snapshot.batches()) as batches:

@@ -53,7 +53,7 @@ def utc(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def table(server) -> str:
     """The index of all values: document `vN` holds value N in each field, and once more in `j`."""
     documents = {f"v{n:02d}": document(dict.fromkeys([*FIELDS, "j"], value)) for n, value in enumerate(VALUES)}
