@@ -13,7 +13,7 @@ from loaders.duckdb.files import StageFiles, columns_told
 from loaders.duckdb.names import Table, quoted, text
 from loaders.duckdb.rows import within_window
 from loaders.duckdb.schema import Wanted, columns, wanted
-from loaders.duckdb.types import JSON, TEXT, ZONED, widens
+from loaders.duckdb.types import JSON, TEXT, TIMES, ZONED, widens
 from loaders.duckdb.work import Work
 from loaders.parquet import READ_AT_FIELD
 from state.contract import READ_AT, Contract
@@ -36,6 +36,7 @@ def copy(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, co
     with work.port("loader.copy.begin"):
         work.session.rows("BEGIN")
     loaded = {chunk.name: load(work, table, want, chunk, path) for chunk, path in paths}
+    require_finite(work, table, want)
     with work.port("loader.copy.commit"):
         work.session.rows("COMMIT")
     return Copied(table.name, loaded)
@@ -84,6 +85,23 @@ def load(work: Work, table: Table, want: Sequence[Wanted], chunk: Chunk, path: P
             code="stage_file_rows",
         )
     return rows
+
+
+def require_finite(work: Work, table: Table, want: Sequence[Wanted]) -> None:
+    """DuckDB takes the first and the last instant of a type for infinity: another value, and no error."""
+    times = [column for column in want if column.type in TIMES]
+    if not times:
+        return
+    counts = ", ".join(f"count(*) FILTER (isinf({quoted(column.name)}))" for column in times)
+    [found] = work.session.rows(f"SELECT {counts} FROM {work.session.at(table)}")
+    for column, count in zip(times, found, strict=True):
+        if count:
+            raise ContractError(
+                f"{count} values of column {column.name} lie at the very edge of {column.type}, which DuckDB takes"
+                " for infinity",
+                hint="Mend them in the source, or read the column as text.",
+                code="time_range",
+            )
 
 
 def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:

@@ -89,6 +89,18 @@ async def test_nanoseconds_are_kept(zone):
 
 
 @pytest.mark.parametrize(
+    "kind", [pa.timestamp("ns"), pa.timestamp("us", "UTC"), pa.timestamp("us"), pa.date32()], ids=str
+)
+@pytest.mark.parametrize("sign", [1, -1])
+async def test_what_duckdb_takes_for_infinity_is_refused_by_name(kind, sign):
+    edge = sign * (2 ** (kind.bit_width - 1) - 1)
+    with pytest.raises(ContractError, match=r"1 values of column x .* infinity"):
+        await through(kind, None, nanoseconds=edge)
+    _, shown = await through(kind, None, nanoseconds=edge - sign)
+    assert "infinity" not in shown
+
+
+@pytest.mark.parametrize(
     "kind",
     [pa.duration("us"), pa.null(), pa.decimal256(50, 1), pa.decimal128(5, -2), pa.list_(pa.duration("s"))],
 )
