@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from service.demo.flights import START
 from service.demo.server import INDEX
+from state.errors import ConfigurationError
 
 CONFIG = """\
 # The pipeline of the demo: from a search server into DuckDB, one window for each day in New York.
@@ -22,7 +26,7 @@ windows:
   end: "{end}"
   width: day                     # 23 hours on 10 March, 25 hours on 3 November
   timezone: America/New_York
-  max_open: 2                    # windows loaded at the same time
+  max_open: 4                    # windows loaded at the same time
 
 source_system:
   type: opensearch
@@ -44,7 +48,8 @@ target_system:
 
 phases:
   source_to_stage_transfer:
-    rows_per_part: 300           # tiny on purpose: a day has several parts, so that a crash falls between them
+    rows_per_part: 500           # tiny on purpose: a day has two parts or three, so that a crash falls between
+    parallel_parts: 1            # one after the other: four windows at a time are parallel enough
 
 drive_table:
   type: sqlite
@@ -84,9 +89,33 @@ def write_config(folder: Path, endpoint: str, end: datetime) -> Path:
     return path
 
 
+@contextmanager
+def demo_folder(folder: Path) -> Iterator[None]:
+    """The folder for one demo alone, without what an earlier one left. Raises `ConfigurationError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the demo cannot write to {folder}: {(error.strerror or 'error').lower()}",
+            hint="Name another folder.",
+            code="not_writable",
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"another demo works in {folder}",
+                hint="Wait for it, or name another folder: sluiceway demo DIR.",
+                code="in_use",
+            ) from None
+        start_afresh(folder)
+        yield
+
+
 def start_afresh(folder: Path) -> None:
-    """Make the folder, and remove what an earlier demo left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Remove what an earlier demo left."""
     for name in MADE:
         (folder / name).unlink(missing_ok=True)
     for name in MADE_FOLDERS:

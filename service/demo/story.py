@@ -22,9 +22,9 @@ from service.demo.evidence import Evidence, gather
 from service.demo.flights import airline_names, end_after, read_flights
 from service.demo.narration import Meter, Narrator
 from service.demo.next import tell_next
-from service.demo.pipeline import config_file, start_afresh, write_config
+from service.demo.pipeline import config_file, demo_folder, write_config
 from service.demo.process import KILLED, Ended, caught_in_transfer, command, follow, require_end, runs_of
-from service.demo.server import SearchServer, peak_memory, search_server
+from service.demo.server import SearchServer, memory, peak_memory, search_server
 from service.demo.tables import carriers_table, chain_table, continued_table, interrupted_table
 from service.demo.worker import Told
 from service.settings import PipelineConfig
@@ -44,7 +44,7 @@ FROM flights GROUP BY carrier ORDER BY minutes_late DESC"""
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What the demo found. `seconds` by step; `peak_bytes`: the sum of the peaks of all its processes."""
+    """What the demo found. `seconds` by step; `peak_bytes`: at most so much memory, all processes together."""
 
     flights: int
     windows: int
@@ -56,14 +56,12 @@ class Result(msgspec.Struct, frozen=True):
     peak_bytes: int
 
 
-def run_demo(directory: Path, *, rows: int | None = None, json: bool = False) -> int:
-    """Run the demo in `directory`; returns the exit code: 0 only if every row arrived exactly once.
-
-    `rows`: only the flights of the first days, at least so many. `json`: the story goes to stderr and the figures
-    to stdout. Raises `ConfigurationError` if a package is missing, `PermanentError` if a step did not go as told.
-    """
+def tell_all(directory: Path, *, rows: int | None, json: bool) -> int:
+    """`service.demo.run_demo`."""
     console = Console(json=json)
-    result = Demo(directory, Narrator(console, STEPS)).run(end_after(rows))
+    end = end_after(rows)
+    with demo_folder(directory):
+        result = Demo(directory, Narrator(console, STEPS)).run(end)
     if json:
         console.emit(result)
     return exit_codes.OK if result.evidence.holds else exit_codes.AUDIT_MISMATCH
@@ -80,21 +78,23 @@ class Demo:
         """Everything, from an empty folder to the proof."""
         began = time.monotonic()
         self._tell.title(words.TITLE, words.PLACE.format(folder=self._folder))
-        start_afresh(self._folder)
         with search_server(self._folder / "server.log") as server:
             self._fill(server, end)
+            filling = server.peak_bytes + peak_memory(os.getpid())
             config = self._configure(server, end)
             killed = self._load_and_kill(config)
             found = self._look(config)
             ended = self._go_on(config, found)
-            peak = server.peak_bytes + peak_memory(os.getpid()) + max(killed.peak_bytes, ended.peak_bytes)
+            loading = server.peak_bytes + memory(os.getpid()) + max(killed.peak_bytes, ended.peak_bytes)
         runs = runs_of(config)
         kept = self._tell_continued(found, runs)
         evidence = self._prove(config, runs)
         self._ask(config)
         self._tell.end_step()
         seconds = {step.name: step.seconds for step in self._tell.done}
-        result = Result(evidence.source.rows, len(runs), killed, kept, ended, evidence, seconds, peak)
+        result = Result(
+            evidence.source.rows, len(runs), killed, kept, ended, evidence, seconds, max(filling, loading)
+        )
         self._close(result, time.monotonic() - began)
         tell_next(self._tell, self._folder, found.interrupted[0].run.name)
         return result

@@ -15,6 +15,7 @@ from service import exit_codes
 from service.app import opened
 from service.config import load_config
 from service.events import Event, PartRead, RunFailed, RunFinished, WindowsOpened
+from service.memory import give_back
 from service.settings import PipelineConfig
 from state.errors import SluicewayError
 from state.sqlite import SqliteDrive
@@ -69,4 +70,5 @@ def main(config: Path) -> int:
 
 
 if __name__ == "__main__":
+    give_back()
     sys.exit(main(Path(sys.argv[1])))
