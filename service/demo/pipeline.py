@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from service.demo.flights import START
@@ -26,7 +26,7 @@ windows:
   end: "{end}"
   width: day                     # 23 hours on 10 March, 25 hours on 3 November
   timezone: America/New_York
-  max_open: 4                    # windows loaded at the same time
+  max_open: {max_open}                    # windows loaded at the same time
 
 source_system:
   type: opensearch
@@ -60,6 +60,9 @@ limits:
   catch_up_windows: 400          # a whole year at once
 """
 
+MANY = timedelta(days=12)
+"""From so many windows on, several are loaded at a time; fewer would all be read before the first is killed."""
+
 MADE = (
     *("flights.yaml", "warehouse.duckdb", "warehouse.duckdb.wal", "server.log"),
     *("drive.sqlite", "drive.sqlite-wal", "drive.sqlite-shm", "run-1.log", "run-2.log"),
@@ -85,7 +88,9 @@ def write_config(folder: Path, endpoint: str, end: datetime) -> Path:
         )
     }
     start, until = START.isoformat(), end.isoformat()
-    path.write_text(CONFIG.format(start=start, end=until, endpoint=endpoint, index=INDEX, **paths))
+    max_open = 4 if end - START >= MANY else 1
+    text = CONFIG.format(start=start, end=until, endpoint=endpoint, index=INDEX, max_open=max_open, **paths)
+    path.write_text(text)
     return path
 
 

@@ -122,9 +122,9 @@ class Demo:
         """The first process: loads well, until it is killed between two parts of a window."""
         self._tell.step("Load it, and pull the plug")
         self._tell.command(typed(command(self._config_path)))
-        self._tell.say(words.LOAD)
+        self._tell.say(words.LOAD.format(at_a_time=config.windows.max_open))
         windows, log = count_windows(config), self._folder / "run-1.log"
-        least = max(1, int(windows * BEFORE_THE_KILL))
+        least = int(windows * BEFORE_THE_KILL)
         with self._tell.meter("windows loaded", windows) as meter:
 
             def doom(pid: int, said: Told) -> bool:

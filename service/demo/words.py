@@ -18,7 +18,7 @@ touching the others. The drive table, a SQLite file, remembers how far each of t
 LOAD = """
 A process of its own does what `sluiceway run` does. Each window goes through seven phases: settle what dead
 workers left, validate, read into Parquet files and stage them, merge in one transaction, count everything
-again, clean the stage, clean the target. Four windows are under way at a time.
+again, clean the stage, clean the target. Windows under way at a time: {at_a_time}.
 """
 KILLED = """
 SIGKILL. Process {pid} is gone in the middle of a transfer, after {done} of {windows} windows: no clean-up, no
