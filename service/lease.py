@@ -7,17 +7,21 @@ paused or slow worker believes itself dead before anybody else may take its run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from state.drive import DriveTable
 from state.errors import LeaseLost, TransientError
 from state.model import Claim, Run
 
 RENEWALS_PER_LEASE = 3
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -61,14 +65,20 @@ class Lease:
             yield self._claim
 
 
-async def finish(work: Coroutine[Any, Any, Run]) -> Run:
-    """Await a durable write to its end even if the caller is cancelled; then the cancellation goes on."""
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Await what must not be left half done to its end, however often the caller is cancelled meanwhile.
+
+    After a cancellation the cancellation goes on, whatever `work` came to.
+    """
     task = asyncio.create_task(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        with suppress(LeaseLost):
-            await task
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.debug("work that was finished after a cancellation failed", exc_info=error)
         raise
 
 

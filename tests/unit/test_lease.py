@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from service.lease import LeaseKeeper
-from state.errors import LeaseLost, TransientError
+from service.lease import LeaseKeeper, finish
+from state.errors import LeaseLost, PermanentError, TransientError
 from state.model import Claim, Run, RunId, RunKind, Window
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -135,3 +135,38 @@ async def test_a_checkpoint_in_flight_completes_although_its_caller_is_cancelled
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [run.attempts for run in drive.stored] == [5]
+
+
+async def cancelled_meanwhile(error: Exception | None, cancels: int = 1) -> tuple[asyncio.Task, list[str]]:
+    """`finish` of a write that ends only after its caller was cancelled; what it came to, and what was done."""
+    gate, done = asyncio.Event(), []
+
+    async def write():
+        await gate.wait()
+        done.append("written")
+        if error is not None:
+            raise error
+
+    task = asyncio.create_task(finish(write()))
+    for _ in range(cancels):
+        await asyncio.sleep(0.01)
+        task.cancel()
+    await asyncio.sleep(0.01)
+    gate.set()
+    await asyncio.wait([task])
+    return task, done
+
+
+@pytest.mark.parametrize(
+    "error", [LeaseLost("gone"), TransientError("locked"), PermanentError("no"), KeyError("x")]
+)
+async def test_after_a_cancellation_the_cancellation_goes_on_whatever_the_write_raised(error):
+    task, done = await cancelled_meanwhile(error)
+    assert task.cancelled()
+    assert done == ["written"]
+
+
+async def test_a_second_cancellation_does_not_cut_the_write_off():
+    task, done = await cancelled_meanwhile(None, cancels=3)
+    assert task.cancelled()
+    assert done == ["written"]
