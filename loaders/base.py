@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ import msgspec
 
 from state.checks import Check
 from state.contract import Contract
-from state.model import Attempt, Chunk, Manifest, Receipt, Window
+from state.model import Attempt, Chunk, Manifest, Receipt, RunId, Window
 
 
 class Mode(StrEnum):
@@ -148,9 +148,11 @@ class Loader(Protocol):
         Returns the number of files removed. Repeatable; files that are already gone are no error.
         """
 
-    async def sweep(self, keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime) -> int:
-        """Remove this target's stage files and tables that no manifest of `keep` and no name of
-        `keep_tables` holds and that are older than `older_than`; returns how many."""
+    async def sweep(
+        self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
+    ) -> int:
+        """Remove stage files and stage tables of `runs` that no manifest of `keep` and no name of `keep_tables`
+        holds and that are older than `older_than`; what belongs to other runs is left alone. Returns how many."""
 
     async def aclose(self) -> None:
         """Release every resource; harmless when repeated."""

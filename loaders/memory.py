@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import io
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -303,10 +303,9 @@ class MemoryLoader:
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
         if archive is not None:
             self._archive(manifest.chunks, Path(archive))
-        names = {chunk.name for chunk in manifest.chunks} | set(self._under(f"{attempt.run.hash}/"))
-        prefix = f"{self._stage}_{attempt.run.hash}_A"
+        names = {chunk.name for chunk in manifest.chunks} | set(self._files_of([attempt.run]))
         with self._port("loader.clean.file"):
-            self._drop(name for name in list(self.target.tables) if name.startswith(prefix))
+            self._drop(self._tables_of([attempt.run]))
             return self._remove(names)
 
     def _archive(self, chunks: Iterable[Chunk], folder: Path) -> None:
@@ -316,8 +315,9 @@ class MemoryLoader:
                     make_folder((folder / chunk.name).parent)
                     (folder / chunk.name).write_bytes(self._staged(chunk))
 
-    def _under(self, prefix: str) -> list[str]:
-        return [name for name in self.target.files if name.startswith(f"{self._pipeline}/{prefix}")]
+    def _files_of(self, runs: Iterable[RunId]) -> list[str]:
+        folders = tuple(f"{run.pipeline}/{run.hash}/" for run in runs)
+        return [name for name in self.target.files if name.startswith(folders)]
 
     def _remove(self, names: Iterable[str]) -> int:
         return sum(self.target.files.pop(name, None) is not None for name in names)
@@ -325,19 +325,16 @@ class MemoryLoader:
     def _drop(self, names: Iterable[str]) -> int:
         return sum(self.target.tables.pop(name, None) is not None for name in names)
 
-    async def sweep(self, keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime) -> int:
+    async def sweep(
+        self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
+    ) -> int:
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
-        files = [name for name in self._under("") if name not in kept and self.target.files[name][1] < older_than]
-        tables = [
-            name
-            for name in self._tables_of_pipeline()
-            if name not in keep_tables and self.target.tables[name].made_at < older_than
-        ]
+        files = [name for name in self._files_of(runs) if self.target.files[name][1] < older_than]
+        tables = [name for name in self._tables_of(runs) if self.target.tables[name].made_at < older_than]
         with self._port("loader.sweep.table"):
-            return self._remove(files) + self._drop(tables)
+            return self._remove({*files} - kept) + self._drop({*tables} - {*keep_tables})
 
-    def _tables_of_pipeline(self) -> list[str]:
-        runs = {claim.run for claim in self.target.claims if claim.run.pipeline == self._pipeline}
+    def _tables_of(self, runs: Iterable[RunId]) -> list[str]:
         prefixes = tuple(f"{self._stage}_{run.hash}_A" for run in runs)
         return [name for name in self.target.tables if name.startswith(prefixes)]
 

@@ -72,7 +72,7 @@ class PhaseFinished(msgspec.Struct, frozen=True):
 
 
 class CleaningFailed(msgspec.Struct, frozen=True):
-    """A clean-up did not succeed; the run did, and what is left is swept later."""
+    """A clean-up did not succeed; the run did, and what is left stays: no later run sweeps it."""
 
     run: Run
     phase: Phase

@@ -105,9 +105,9 @@ class StageFiles:
                 return
             folder = folder.parent
 
-    def under(self, *folders: str) -> list[str]:
-        """Names of all files of this pipeline, or of one run of it, unfinished ones too."""
-        root = self.directory.joinpath(self._pipeline, *folders)
+    def under(self, run_hash: str) -> list[str]:
+        """Names of all files of a run of this pipeline, unfinished ones too."""
+        root = self.directory / self._pipeline / run_hash
         return [path.relative_to(self.directory).as_posix() for path in root.rglob("*") if path.is_file()]
 
     def older(self, names: Iterable[str], seconds: float) -> list[str]:

@@ -129,15 +129,6 @@ class Ledger:
             identity(self._session, self._names.target),
         )
 
-    def run_hashes(self) -> set[str]:
-        """Hashes of all runs that this pipeline ever claimed here."""
-        if not columns(self._session, self._names.loads):
-            return set()
-        found = self._session.rows(
-            f"SELECT DISTINCT {RUN_COLUMNS} FROM {self._loads} WHERE pipeline = ?", self._pipeline
-        )
-        return {run_id(row).hash for row in found}
-
     def _receipts(self, where: str, *values: Any) -> list[Receipt]:
         found = self._session.rows(
             f"SELECT {RUN_COLUMNS}, token, manifest_digest, target_identity, epoch_us(written_at),"

@@ -7,7 +7,7 @@ other process is locked out between calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +28,7 @@ from loaders.duckdb.work import Work
 from state.checks import Check
 from state.contract import Contract
 from state.errors import SluicewayError
-from state.model import Attempt, Chunk, Manifest, Receipt, Window
+from state.model import Attempt, Chunk, Manifest, Receipt, RunId, Window
 from state.port import Port, direct
 
 T = TypeVar("T")
@@ -126,16 +126,18 @@ class DuckDBLoader:
         await self._call("clean", lambda work: looking.drop(work, looking.tables_of_run(work, attempt), "clean"))
         return removed
 
-    async def sweep(self, keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime) -> int:
+    async def sweep(
+        self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
+    ) -> int:
         def swept(work: Work) -> int:
-            tables = looking.orphan_tables(work, keep_tables, older_than)
+            tables = looking.orphan_tables(work, runs, keep_tables, older_than)
             looking.drop(work, tables, "sweep")
             return len(tables)
 
         def files_swept() -> int:
             kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
-            orphans = set(self._files.under()) - kept
-            return self._files.remove(self._files.older(orphans, older_than.timestamp()))
+            found = {name for run in runs for name in self._files.under(run.hash)}
+            return self._files.remove(self._files.older(found - kept, older_than.timestamp()))
 
         return await asyncio.to_thread(files_swept) + await self._call("sweep", swept)
 

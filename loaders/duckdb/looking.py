@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from loaders.duckdb.schema import Column, columns, identity_of
 from loaders.duckdb.work import Work
 from state.checks import Check
 from state.contract import RUN
-from state.model import Attempt, Manifest
+from state.model import Attempt, Manifest, RunId
 
 
 def counts(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Table | None) -> Counts:
@@ -96,16 +96,16 @@ def tables_of_run(work: Work, attempt: Attempt) -> list[Table]:
     return [work.names.stage.beside(name) for name, _ in stage_tables(work) if name.lower().startswith(prefix)]
 
 
-def orphan_tables(work: Work, keep: Sequence[str], older_than: datetime) -> list[Table]:
-    """Stage tables of this pipeline's runs that nobody names and that are older.
+def orphan_tables(work: Work, runs: Collection[RunId], keep: Sequence[str], older_than: datetime) -> list[Table]:
+    """Stage tables of `runs` that nobody names and that are older.
 
     A table without the instant that it was made lost its maker between two statements.
     """
-    kept, ours = {name.lower() for name in keep}, work.ledger.run_hashes()
+    kept, hashes = {name.lower() for name in keep}, {run.hash for run in runs}
     return [
         work.names.stage.beside(name)
         for name, comment in stage_tables(work)
-        if name.lower() not in kept and work.names.run_hash(name) in ours and made_before(comment, older_than)
+        if name.lower() not in kept and work.names.run_hash(name) in hashes and made_before(comment, older_than)
     ]
 
 

@@ -2,16 +2,18 @@
 
 Taking a run whose lease expired is the claim itself, and raising the fence before this phase has waited
 out any merge of an older attempt. What is left: runs of the pipeline whose worker is gone are counted for
-the operator, and staged files and tables that no unfinished run names are removed.
+the operator, and what unfinished and superseded runs staged and none that can go on names is removed. A finished
+run's own clean-up removes what it staged, or leaves it on purpose; that is never touched here.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from service.bench import Bench
 from service.phases.outcome import Outcome, recorded
-from state.model import RunStatus
+from state.model import Run, RunStatus
 
 ORPHAN_AGE = timedelta(hours=1)
 """Leftovers younger than this may belong to a run that another worker is just creating."""
@@ -27,9 +29,16 @@ async def perform(bench: Bench) -> Outcome:
         for run in runs
         if run.id != bench.run.id and run.lease_expires_at is not None and run.lease_expires_at < now
     ]
-    tables = [table for run in runs if (table := recorded(run).get("stage_table"))]
-    swept = await bench.loader.sweep([run.manifest for run in runs], tables, now - orphan_age(bench))
+    swept = await sweep(bench, runs, now - orphan_age(bench))
     return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})
+
+
+async def sweep(bench: Bench, runs: Sequence[Run], older_than: datetime) -> int:
+    """Remove what these runs staged and what none of them needs to go on; a superseded one needs nothing."""
+    going_on = [run for run in runs if not run.superseded_by]
+    tables = [table for run in going_on if (table := recorded(run).get("stage_table"))]
+    manifests = [run.manifest for run in going_on]
+    return await bench.loader.sweep([run.id for run in runs], manifests, tables, older_than)
 
 
 def orphan_age(bench: Bench) -> timedelta:

@@ -130,7 +130,7 @@ class CopiesWhatLiesThere(MemoryLoader):
         copied = await super().copy(attempt, manifest, contract)
         stage = self.target.tables[copied.table].rows
         named = {chunk.name for chunk in manifest.chunks}
-        for name in self._under(f"{attempt.run.hash}/") if len(named) == 2 else ():
+        for name in self._files_of([attempt.run]) if len(named) == 2 else ():
             if name not in named and self._needs.version_column:
                 data = self.target.files[name][0]
                 stage += [{**stage[0], "id": "stray"} for _ in range(rows_told(data))]
@@ -203,8 +203,9 @@ class NoTableHasNoRows(MemoryLoader):
 
 
 class CleansEverything(MemoryLoader):
-    def _under(self, prefix):
-        return list(self.target.files) if prefix else super()._under(prefix)
+    async def clean(self, attempt, manifest, archive):
+        removed = await super().clean(attempt, manifest, archive)
+        return removed + self._remove(list(self.target.files))
 
 
 class ForgetsTheArchive(MemoryLoader):
@@ -221,18 +222,25 @@ class ClearsTheWayForTheArchive(MemoryLoader):
 
 
 class SweepsWhatIsNamed(MemoryLoader):
-    async def sweep(self, keep, keep_tables, older_than):
-        return await super().sweep((), (), older_than)
+    async def sweep(self, runs, keep, keep_tables, older_than):
+        return await super().sweep(runs, (), (), older_than)
 
 
 class SweepsTheYoung(MemoryLoader):
-    async def sweep(self, keep, keep_tables, older_than):
-        return await super().sweep(keep, keep_tables, self._clock().replace(year=9000))
+    async def sweep(self, runs, keep, keep_tables, older_than):
+        return await super().sweep(runs, keep, keep_tables, self._clock().replace(year=9000))
+
+
+class SweepsAllRunsOfThePipeline(MemoryLoader):
+    async def sweep(self, runs, keep, keep_tables, older_than):
+        claimed = {claim.run for claim in self.target.claims if claim.run.pipeline == self._pipeline}
+        return await super().sweep(claimed, keep, keep_tables, older_than)
 
 
 class SweepsOtherPipelines(MemoryLoader):
-    def _tables_of_pipeline(self):
-        return [name for name in self.target.tables if name.startswith(f"{self._stage}_")]
+    async def sweep(self, runs, keep, keep_tables, older_than):
+        theirs = {claim.run for claim in self.target.claims if claim.run.pipeline != self._pipeline}
+        return await super().sweep({*runs, *theirs}, keep, keep_tables, older_than)
 
 
 class ClosesOnce(MemoryLoader):
@@ -274,6 +282,7 @@ STAGE = {
     "clears the way for the archive": ClearsTheWayForTheArchive,
     "sweeps what is named": SweepsWhatIsNamed,
     "sweeps the young": SweepsTheYoung,
+    "sweeps all runs of the pipeline": SweepsAllRunsOfThePipeline,
     "sweeps other pipelines": SweepsOtherPipelines,
     "closes once": ClosesOnce,
 }

@@ -253,27 +253,31 @@ async def sweep_keeps_what_is_named(make) -> None:
         loader = d.loader()
         kept = await d.stage(loader, attempt(1), rows(("a", 1, 1)))
         orphan = await d.stage(loader, attempt(2, NEXT), rows(("b", 1, 1, START + HOUR)))
-        assert await loader.sweep([kept.manifest], [kept.table], soon()) == 2
+        runs = [kept.attempt.run, orphan.attempt.run]
+        assert await loader.sweep(runs, [kept.manifest], [kept.table], soon()) == 2
         assert d.place.files() == [chunk.name for chunk in kept.manifest.chunks]
         assert d.place.stage_tables() == [kept.table] != [orphan.table]
-        assert await loader.sweep([kept.manifest], [kept.table], soon()) == 0
+        assert await loader.sweep(runs, [kept.manifest], [kept.table], soon()) == 0
 
 
 async def sweep_leaves_what_is_young(make) -> None:
     async with desk(make) as d:
         staged = await d.stage(d.loader(), attempt(), rows(("a", 1, 1)))
-        assert await staged.loader.sweep([], [], datetime.now(UTC) - timedelta(hours=1)) == 0
+        assert await staged.loader.sweep([attempt().run], [], [], datetime.now(UTC) - timedelta(hours=1)) == 0
         assert d.place.stage_tables() == [staged.table]
         assert len(d.place.files()) == 1
 
 
-async def sweep_leaves_other_pipelines_alone(make) -> None:
+async def sweep_leaves_other_runs_alone(make) -> None:
     async with desk(make) as d:
-        theirs = d.loader(pipeline="q")
-        staged = await d.stage(theirs, attempt(pipeline="q"), rows(("a", 1, 1)))
-        assert await d.loader().sweep([], [], soon()) == 0
-        assert d.place.stage_tables() == [staged.table]
-        assert len(d.place.files()) == 1
+        loader = d.loader()
+        other = await d.stage(loader, attempt(1, NEXT), rows(("b", 1, 1, START + HOUR)))
+        theirs = await d.stage(d.loader(pipeline="q"), attempt(pipeline="q"), rows(("a", 1, 1)))
+        await d.stage(loader, attempt(2), rows(("a", 1, 1)))
+        assert await loader.sweep([], [], [], soon()) == 0
+        assert await loader.sweep([attempt(2).run], [], [], soon()) == 2
+        assert d.place.stage_tables() == sorted([other.table, theirs.table])
+        assert d.place.files() == sorted(chunk.name for run in (other, theirs) for chunk in run.manifest.chunks)
 
 
 async def aclose_is_harmless_when_repeated(make) -> None:
@@ -309,7 +313,7 @@ CLAUSES = {
         clean_keeps_what_it_could_not_archive,
         sweep_keeps_what_is_named,
         sweep_leaves_what_is_young,
-        sweep_leaves_other_pipelines_alone,
+        sweep_leaves_other_runs_alone,
         aclose_is_harmless_when_repeated,
     )
 }

@@ -59,7 +59,7 @@ async def test_what_a_dead_process_left_half_written_is_cleaned_with_its_run_and
             if clean:
                 assert await loader.clean(attempt(), nothing, None) == 1
             else:
-                assert await loader.sweep([], [], datetime.now(UTC) + timedelta(hours=1)) == 1
+                assert await loader.sweep([attempt().run], [], [], datetime.now(UTC) + timedelta(hours=1)) == 1
             assert d.place.files() == []
 
 
@@ -100,8 +100,8 @@ async def test_a_stage_table_whose_maker_died_before_dating_it_is_swept():
         staged = await d.stage(d.loader(), attempt(), rows(("a", 1, 1)))
         d.place.query(f'COMMENT ON TABLE "{staged.table}" IS NULL')
         d.place.query("CREATE TABLE events_stage_0123456789ab_A1 AS SELECT 1 AS x")
-        assert await staged.loader.sweep([staged.manifest], [], SEEN - timedelta(days=999)) == 1
-        assert d.place.stage_tables() == ["events_stage_0123456789ab_A1"]  # no run of this pipeline
+        assert await staged.loader.sweep([attempt().run], [staged.manifest], [], SEEN - timedelta(days=999)) == 1
+        assert d.place.stage_tables() == ["events_stage_0123456789ab_A1"]  # none of these runs
 
 
 async def test_a_file_of_other_columns_is_read_again():
