@@ -22,6 +22,7 @@ from service.settings import PipelineConfig
 from service.tick import new_runs, open_windows, proven
 from service.walk import Walk
 from state.drive import DriveTable
+from state.errors import DuplicateWindow
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
 
 T = TypeVar("T")
@@ -64,9 +65,14 @@ class Worker:
         loads = await self.repair()
         async with aclosing(self.connect()) as connector:
             now = await self._tried(connector.now)
-        opened = await self._tried(
-            lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
-        )
+        try:
+            opened = await self._tried(
+                lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
+            )
+        except DuplicateWindow as error:
+            if error.code != "unfinished":
+                raise
+            opened = []  # another worker opened them between this look and this write: they are there to be claimed
         if opened:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
         return opened
