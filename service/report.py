@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from state.errors import AuditMismatch, ReceiptMismatch, UnknownOutcome
 from state.model import Failure, Phase, Run, RunStatus, show_instant
 
 
@@ -90,11 +91,14 @@ def phase_line(run: Run, phase: Phase) -> PhaseLine:
 
 def safety(run: Run) -> str:
     """Whether the target can be trusted for this run's window."""
-    if run.receipt is not None and run.failure is not None and run.failure.phase is Phase.AUDIT:
+    kind = run.failure.kind if run.failure is not None else ""
+    if kind == ReceiptMismatch.kind:
+        return "This run wrote nothing: the target holds its receipt for other data, or is another table now."
+    if run.receipt is not None and kind == AuditMismatch.kind:
         return "The rows were merged, but a count does not hold any more: do not rely on this window yet."
     if run.receipt is not None:
         return "The rows are in the target, once; its receipt says so."
-    if run.failure is not None and run.failure.kind == "unknown_outcome":
+    if kind == UnknownOutcome.kind:
         return "It is not known yet whether the merge was committed; nothing can be loaded twice either way."
     if run.status in (RunStatus.COMPLETED, RunStatus.SKIPPED):
         return "The target was not changed by this run."

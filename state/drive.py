@@ -114,8 +114,9 @@ class DriveTable(Protocol):
         A FAILED run (or RUNNING with an expired lease) becomes PENDING, not quarantined, strikes 0; phases
         from `from_phase` on are forgotten (and what was read, if reading is among them); None keeps all progress,
         and the run goes on with its failed phase. A run whose rows were merged is never merged again as itself: if
-        it failed in the audit, or `from_phase` is the merge or earlier and it holds a receipt, it stays FAILED
-        with `superseded_by`, and run N+1 of the window is created PENDING (N also from `run_floor`).
+        its audit found a mismatch and is not asked for by name, if it met a receipt of other data or of another
+        table, or if `from_phase` is the merge or earlier and it holds a receipt, it stays FAILED with
+        `superseded_by`, and run N+1 of the window is created PENDING (N also from `run_floor`).
         Raises `ConfigurationError` for a run that is unknown, finished, superseded or held by a live worker.
         """
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from state.drive import Event, NewRun
-from state.errors import ConfigurationError, DuplicateWindow, LeaseLost
+from state.errors import AuditMismatch, ConfigurationError, DuplicateWindow, LeaseLost, ReceiptMismatch
 from state.model import (
     Claim,
     Failure,
@@ -317,9 +317,16 @@ def require_open(rows: Rows, identity: RunId, is_dead: IsDead) -> Run:
 
 
 def must_be_done_anew(run: Run, from_phase: Phase | None) -> bool:
-    """True if going on would merge a run that is merged, or would ask an audit that has spoken."""
-    merged_again = from_phase is not None and ORDER[from_phase] <= ORDER[Phase.STAGE_TO_TARGET_TRANSFER]
-    return run.phase_failed is Phase.AUDIT or (run.receipt is not None and merged_again)
+    """True if going on would merge a run that is merged, or would meet again what has spoken: audit or receipt.
+
+    An audit that could not count has not spoken, and one that has may be asked again by name.
+    """
+    kind = run.failure.kind if run.failure is not None and run.status is RunStatus.FAILED else ""
+    if kind == ReceiptMismatch.kind:
+        return True
+    if from_phase is None:
+        return run.phase_failed is Phase.AUDIT and kind == AuditMismatch.kind
+    return run.receipt is not None and ORDER[from_phase] <= ORDER[Phase.STAGE_TO_TARGET_TRANSFER]
 
 
 def superseded(rows: Rows, run: Run, run_floor: int) -> Run:

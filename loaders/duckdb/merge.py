@@ -60,7 +60,7 @@ class Merge:
     def _mismatch(self, what: str) -> ReceiptMismatch:
         return ReceiptMismatch(
             f"{self.attempt.name}: {what}",
-            hint="Nothing was written. To load the window again as a new run: sluiceway backfill over its span.",
+            hint="Nothing was written. Find out who replaced the table; a retry loads the window again as a new run.",
             code="receipt",
         )
 

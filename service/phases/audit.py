@@ -25,8 +25,9 @@ from service.proof import (
     transfer_links,
     within_tolerance,
 )
-from state.errors import AuditMismatch
-from state.model import ValidationStatus
+from service.retry import retrying
+from state.errors import AuditMismatch, ConfigurationError, PermanentError, RestartAttempt, TransientError
+from state.model import Phase, ValidationStatus
 
 
 async def perform(bench: Bench) -> Outcome:
@@ -42,7 +43,7 @@ async def perform(bench: Bench) -> Outcome:
         links += links_of_another(ASSERTED if merge_is_theirs(bench) else SWITCHED_OFF, held)
         target_count = held.held if held else None
     proof = judge(links)
-    source_live = await bench.connector.count(run.read_range)
+    source_live = await live_count(bench)
     expected = asserted if asserted is not None else run.manifest.source_count
     proof = with_live_count(bench, proof, expected, source_live, asserted=asserted is not None)
     proof.require()
@@ -57,6 +58,16 @@ async def perform(bench: Bench) -> Outcome:
             **figures(proof),
         }
     )
+
+
+async def live_count(bench: Bench) -> int | None:
+    """The source's count now, None if it cannot be had: as information it never fails a run that is merged."""
+    try:
+        return await retrying(
+            lambda: bench.connector.count(bench.run.read_range), bench.retry, bench.on_retry(Phase.AUDIT)
+        )
+    except (TransientError, RestartAttempt, PermanentError, ConfigurationError):
+        return None
 
 
 def merge_is_theirs(bench: Bench) -> bool:

@@ -46,7 +46,7 @@ async def earlier_receipt(bench: Bench, identity: str) -> Receipt | None:
     what = "other data" if receipt.manifest_digest != bench.run.manifest.digest else "another table"
     raise ReceiptMismatch(
         f"the target holds a receipt of {bench.run.name} for {what}",
-        hint="Nothing was written. To load the window again as a new run: sluiceway backfill over its span.",
+        hint="Nothing was written. Find out who replaced the table; a retry loads the window again as a new run.",
         code="receipt",
     )
 

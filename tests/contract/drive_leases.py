@@ -145,7 +145,7 @@ async def a_quarantined_run_waits_for_a_person(desk: Desk) -> None:
 @clause
 async def a_superseded_run_is_out_of_the_way(desk: Desk) -> None:
     claim = await desk.running(0)
-    why = failure(Phase.AUDIT)
+    why = failure(Phase.AUDIT, "audit_mismatch")
     failed = await desk.drive.fail(claim, merged(claim.run), why, retry_in=SECOND, quarantine=False)
     following = await desk.reopen(failed)
     desk.clock.advance(HOUR)

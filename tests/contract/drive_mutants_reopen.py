@@ -70,12 +70,27 @@ def merged_before(faithful, run, phase):
     return run.phase_failed is not Phase.AUDIT and faithful(run, phase)
 
 
-def audited_only(faithful, run, phase):
-    return run.phase_failed is Phase.AUDIT
+def merges_again(faithful, run, phase):
+    return faithful(run, phase) and run.phase_failed is not Phase.STAGE_CLEANING
 
 
-def always_if_merged(faithful, run, phase):
-    return faithful(run, phase) or run.receipt is not None
+def never_back(faithful, run, phase):
+    cleaned = run.phase_failed is Phase.STAGE_CLEANING and phase is not None
+    return faithful(run, phase) or (cleaned and run.receipt is not None)
+
+
+def any_failed_audit(faithful, run, phase):
+    return faithful(run, phase) or (run.phase_failed is Phase.AUDIT and phase is None)
+
+
+def audited_once(faithful, run, phase):
+    mismatch = run.failure is not None and run.failure.kind == "audit_mismatch"
+    return faithful(run, phase) or (mismatch and phase is Phase.AUDIT)
+
+
+def meets_the_receipt_again(faithful, run, phase):
+    mismatch = run.failure is not None and run.failure.kind == "receipt_mismatch"
+    return faithful(run, phase) and not mismatch
 
 
 REOPEN: dict[str, Make] = {
@@ -93,8 +108,11 @@ REOPEN: dict[str, Make] = {
     "does a backfill anew as a scheduled window": wrapped(
         "superseded", lambda faithful, rows, run, floor: as_scheduled(rows, faithful(rows, run, floor))
     ),
-    "merges a merged run again": wrapped("must_be_done_anew", audited_only),
-    "never goes back behind a merge": wrapped("must_be_done_anew", always_if_merged),
+    "merges a merged run again": wrapped("must_be_done_anew", merges_again),
+    "never goes back behind a merge": wrapped("must_be_done_anew", never_back),
+    "does any failed audit anew": wrapped("must_be_done_anew", any_failed_audit),
+    "asks no audit twice": wrapped("must_be_done_anew", audited_once),
+    "meets the receipt again": wrapped("must_be_done_anew", meets_the_receipt_again),
     "numbers without the target when reopening": again(lambda wish: replace(wish, run_floor=0)),
     "keeps no account of a reopening": wrapped("reopen", silent),
     "invents the run that is asked for": wrapped("require_open", invents),

@@ -87,7 +87,8 @@ async def done_anew(desk: Desk, failed: Run, following: Run) -> None:
 
 async def failed_after_merge(desk: Desk, phase: Phase, kind: RunKind = RunKind.SCHEDULED) -> Run:
     claim = await desk.running(0, kind)
-    return await desk.quarantine(claim, merged(claim.run, phase), failure(phase))
+    why = failure(phase, "audit_mismatch" if phase is Phase.AUDIT else "transient")
+    return await desk.quarantine(claim, merged(claim.run, phase), why)
 
 
 @clause
@@ -95,6 +96,29 @@ async def after_a_failed_audit_the_window_is_done_anew(desk: Desk) -> None:
     failed = await failed_after_merge(desk, Phase.AUDIT, RunKind.BACKFILL)
     following = await desk.reopen(failed)
     assert following.id == RunId(desk.drive.id, "p", window(0), 2)
+    await done_anew(desk, failed, following)
+
+
+@clause
+async def an_audit_that_could_not_count_goes_on_as_itself(desk: Desk) -> None:
+    claim = await desk.running(0)
+    why = failure(Phase.AUDIT, "configuration")
+    failed = await desk.quarantine(claim, merged(claim.run, Phase.AUDIT), why)
+    assert (await desk.reopen(failed)).id == failed.id
+
+
+@clause
+async def an_audit_that_found_a_mismatch_may_be_asked_again(desk: Desk) -> None:
+    failed = await failed_after_merge(desk, Phase.AUDIT)
+    assert (await desk.reopen(failed, Phase.AUDIT)).id == failed.id
+
+
+@clause
+async def after_a_receipt_of_something_else_the_window_is_done_anew(desk: Desk) -> None:
+    claim = await desk.running(0)
+    failed = await desk.quarantine(claim, claim.run, failure(MERGE, "receipt_mismatch"))
+    following = await desk.reopen(failed, run_floor=1)
+    assert following.id.number == 2
     await done_anew(desk, failed, following)
 
 

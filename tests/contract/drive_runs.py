@@ -270,7 +270,7 @@ async def unfinished_windows_are_those_that_still_wait(desk: Desk) -> None:
     await desk.failed(3)
     await desk.running(2)
     claim = await desk.running(5)
-    await desk.reopen(await desk.quarantine(claim, merged(claim.run), failure(Phase.AUDIT)))
+    await desk.reopen(await desk.quarantine(claim, merged(claim.run), failure(Phase.AUDIT, "audit_mismatch")))
     assert await desk.drive.windows("p", unfinished=True) == [window(hour) for hour in (2, 3, 4, 5)]
 
 

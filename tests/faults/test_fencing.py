@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from service.app import opened
+from service.events import WindowsOpened
+from service.tick import run_floor
+from state.drive import Event
 from state.errors import ReceiptMismatch
-from state.model import RunStatus
+from state.model import Run, RunStatus
 from state.port import Port
 from tests.lifecycle.world import World, events
 
@@ -126,6 +132,24 @@ def test_a_target_made_anew_under_a_run_with_a_receipt_is_a_receipt_mismatch_g8(
     assert (run.status, run.failure.kind) == (RunStatus.FAILED, ReceiptMismatch.kind)
     assert run.quarantined_at is not None
     assert len(world.receipts()) == 1
+    again = retried(world, run)
+    assert (again.id.number, again.status) == (2, RunStatus.COMPLETED)
+    assert world.query("SELECT count(*) FROM events") == [(100,)]
+
+
+def retried(world: World, run: Run) -> Run:
+    """The run that goes on after an operator's `sluiceway retry`."""
+
+    async def go() -> Run:
+        async with opened(world.config, lambda _event: None) as worker:
+            loads = await worker.repair()
+            event = Event(await worker.drive.now(), "anna", "retry", worker.pipeline, run.name)
+            floor = run_floor(loads, run.window)
+            reopened = await worker.drive.reopen(run.id, from_phase=None, run_floor=floor, event=event)
+            [ended] = await worker.run_these([reopened.id])
+            return ended
+
+    return asyncio.run(go())
 
 
 def kill_after_commit(world: World) -> None:
@@ -162,3 +186,28 @@ def test_two_workers_share_the_windows_and_load_each_once(tmp_path: Path):
     world.run()
     assert sorted(world.receipts()) == sorted(run.name for run in world.runs())
     assert world.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
+
+
+def test_windows_that_another_worker_opens_at_the_same_moment_are_no_error_g10(tmp_path: Path):
+    """The other one writes between our look and our write; the runs are there once, and are claimed."""
+    world = World(tmp_path, {})
+    world.write("day", events(100))
+    raced = []
+
+    async def open_windows() -> None:
+        async with opened(
+            World(tmp_path, {"limits": {"spool_directory": f"{tmp_path}/2"}}).config, raced.append
+        ) as it:
+            await it.open()
+
+    @contextmanager
+    def port(name: str) -> Iterator[None]:
+        if name == "drive.create" and not raced:
+            other = threading.Thread(target=asyncio.run, args=(open_windows(),))
+            other.start()
+            other.join()
+        yield
+
+    runs = world.run(port)
+    assert any(isinstance(event, WindowsOpened) for event in raced)
+    assert [run.status for run in runs] == [RunStatus.COMPLETED] * 2

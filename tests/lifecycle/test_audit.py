@@ -94,3 +94,11 @@ def test_finished_phases_are_not_repeated_after_a_stop(world):
     for phase in list(Phase)[:4]:
         assert after.phases[phase] == before.phases[phase]
     assert after.receipt == before.receipt
+
+
+def test_a_source_that_cannot_be_counted_any_more_does_not_fail_a_run_that_is_merged(world):
+    """The live count is information; the snapshots' own counts are the proof."""
+    [run] = world.run(emit=at_start_of(Phase.AUDIT, (world.root / "source" / "day.parquet").unlink))
+    assert run.status is RunStatus.COMPLETED
+    figures = run.phases[Phase.AUDIT].figures
+    assert (figures["validation_status"], figures["source_count_live"]) == ("PASSED", None)
