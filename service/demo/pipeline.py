@@ -45,6 +45,7 @@ target_system:
   mode: merge
   key: [flight_id]
   memory_limit: 512MB
+  threads: 1                     # windows are small, and four of them are at work
 
 phases:
   source_to_stage_transfer:
