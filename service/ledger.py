@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +11,7 @@ import msgspec
 from service.settings import PipelineConfig
 from service.tick import closed_until
 from state.model import Phase, Run, RunStatus, Window
-from state.windows import gaps, tiles
+from state.windows import gaps, reaches_into, tiles
 
 
 class Fate(StrEnum):
@@ -76,16 +75,10 @@ def since_start(config: PipelineConfig, windows: Sequence[Window]) -> Window | N
 def entry(window: Window, run: Run | None, holes: Sequence[Window]) -> Entry:
     """What became of `window`; without a run of its own, runs over other spans may have loaded it all the same."""
     if run is None:
-        return Entry(window, Fate.MISSING if is_open(window, holes) else Fate.LOADED)
+        return Entry(window, Fate.MISSING if reaches_into(holes, window) else Fate.LOADED)
     audit = run.phases.get(Phase.AUDIT)
     proof = str(audit.figures.get("validation_status", "")) if audit else ""
     return Entry(window, fate(run), run.name, run.manifest.rows if run.manifest.complete else None, proof)
-
-
-def is_open(window: Window, holes: Sequence[Window]) -> bool:
-    """True if a hole reaches into `window`; holes are in order and do not overlap."""
-    first = bisect_right(holes, window.start, key=lambda hole: hole.end)
-    return first < len(holes) and holes[first].start < window.end
 
 
 def fate(run: Run) -> Fate:

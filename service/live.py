@@ -6,16 +6,18 @@ action; a later configuration that says something else is refused before it can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from loaders.base import Loads
 from service.settings import PipelineConfig
 from service.worker import Worker
 from state.drive import Event
 from state.errors import ConfigurationError
-from state.model import Run, RunStatus, Window, show_instant
+from state.model import Window, show_instant
+from state.windows import gaps, reaches_into
 
 ACTION = "settings"
 FIXED = ("source_system.cursor", "target_system.table", "target_system.mode", "target_system.key")
@@ -149,15 +151,14 @@ def fixed(config: PipelineConfig) -> Mapping[str, Any]:
 async def require_same_table(worker: Worker) -> None:
     """Raise `ConfigurationError` if windows are held for loaded whose rows went into another table.
 
-    The first and the last window tell; the others are only read to say which they are.
+    The target's receipts tell: the newest of each window, and what was loaded over it since.
     """
-    windows = await worker.drive.windows(worker.pipeline)
-    identity = (await worker.loader.loads(worker.pipeline)).target_identity
-    ends = {min(windows), max(windows)} if windows else set()
-    if not [run for window in ends for run in await elsewhere_of(worker, identity, window)]:
+    loads = await worker.loader.loads(worker.pipeline)
+    done = await finished_windows(worker)
+    elsewhere = [window for window in receipts_elsewhere(loads) if window in done]
+    if not elsewhere:
         return
-    elsewhere = await elsewhere_of(worker, identity)
-    start, end = show_instant(elsewhere[0].window.start), show_instant(max(run.window.end for run in elsewhere))
+    start, end = show_instant(elsewhere[0].start), show_instant(max(window.end for window in elsewhere))
     raise ConfigurationError(
         f"{len(elsewhere)} windows of {worker.pipeline} were loaded into another table than"
         f" {worker.config.target_system.table} is now: it was dropped, or target_system was changed",
@@ -167,13 +168,18 @@ async def require_same_table(worker: Worker) -> None:
     )
 
 
-async def elsewhere_of(worker: Worker, identity: str | None, within: Window | None = None) -> list[Run]:
-    """Loaded runs whose rows went into another table than the one with `identity`."""
-    runs = await worker.drive.runs(worker.pipeline, statuses=(RunStatus.COMPLETED,), within=within)
-    return [run for run in newest(runs) if run.receipt and run.receipt.target_identity != identity]
+async def finished_windows(worker: Worker) -> set[Window]:
+    """Windows that the drive table knows and that no unfinished run will load."""
+    waiting = await worker.drive.windows(worker.pipeline, unfinished=True)
+    return set(await worker.drive.windows(worker.pipeline)) - set(waiting)
 
 
-def newest(runs: Sequence[Run]) -> list[Run]:
-    """Of each window the run with the highest number, in order of time."""
-    last = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
-    return [last[window] for window in sorted(last)]
+def receipts_elsewhere(loads: Loads) -> list[Window]:
+    """Windows whose newest receipt is of another table, but for those that this one's receipts cover, in order."""
+    newest = {r.run.window: r for r in sorted(loads.receipts, key=lambda receipt: receipt.run.number)}
+    here = [window for window, receipt in newest.items() if receipt.target_identity == loads.target_identity]
+    others = sorted(set(newest) - set(here))
+    if not others:
+        return []
+    holes = gaps(here, Window(others[0].start, max(window.end for window in others)))
+    return [window for window in others if reaches_into(holes, window)]

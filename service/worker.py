@@ -72,7 +72,7 @@ class Worker:
         except DuplicateWindow as error:
             if error.code != "unfinished":
                 raise
-            opened = []  # another worker opened them between this look and this write: they are there to be claimed
+            opened = []  # another worker opened them between this look and this write: they can be claimed
         if opened:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
         return opened

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -148,6 +148,12 @@ def gaps(covered: Iterable[Window], within: Window) -> list[Window]:
     if edge < within.end:
         missing.append(Window(edge, within.end))
     return missing
+
+
+def reaches_into(gaps: Sequence[Window], window: Window) -> bool:
+    """True if one of `gaps`, in order and apart from each other, shares an instant with `window`."""
+    first = bisect_right(gaps, window.start, key=lambda gap: gap.end)
+    return first < len(gaps) and gaps[first].start < window.end
 
 
 def overlaps(windows: Sequence[Window]) -> list[tuple[Window, Window]]:

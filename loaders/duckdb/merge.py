@@ -60,7 +60,8 @@ class Merge:
     def _mismatch(self, what: str) -> ReceiptMismatch:
         return ReceiptMismatch(
             f"{self.attempt.name}: {what}",
-            hint="Nothing was written. Find out who replaced the table; a retry loads the window again as a new run.",
+            hint="Nothing was written. Find out who replaced the table; a retry loads the window again, as a new"
+            " run.",
             code="receipt",
         )
 

@@ -73,6 +73,15 @@ def test_a_target_that_was_dropped_is_noticed_and_a_backfill_loads_it_again(live
     assert live.do("run").code == exit_codes.OK
 
 
+def test_a_window_that_a_backfill_of_others_left_out_is_noticed_too(live: Pipeline):
+    live.world.execute("DROP TABLE events")
+    assert live.do("backfill", "--from", "2025-11-15T00:00Z", "--to", "2025-11-15T01:00Z").code == exit_codes.OK
+    answer = live.do("run")
+    assert answer.code == exit_codes.CONFIG
+    assert "1 windows of events were loaded into another table" in answer.said
+    assert "--from 2025-11-15T01:00Z --to 2025-11-15T02:00Z" in answer.said
+
+
 def test_a_width_that_cuts_across_old_windows_is_refused_naming_them(live: Pipeline):
     live.save(windows={"width": "90m", "end": "2025-11-15T03:00:00Z"})
     answer = live.do("run")

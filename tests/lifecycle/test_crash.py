@@ -78,10 +78,14 @@ def survives(base: Path, mode: str, point: Point, expected: tuple[str, list[str]
     again = in_process(world, None)
     found = (world.content_hash(), sorted(world.receipts()))
     left = [name for (name,) in world.query("SELECT table_name FROM duckdb_tables()") if "_A" in name]
+    left += [str(file) for file in (world.root / "stage").rglob("*.parquet")]
+    unfinished = [f"{run.name} {run.status}" for run in world.runs() if run.status is not RunStatus.COMPLETED]
     shutil.rmtree(world.root)
     if again != 0 or found != expected:
         return f"{point}: exit {code}, then {again}; receipts {found[1]}; same rows: {found[0] == expected[0]}"
-    return f"{point}: stage tables are left over: {left}" if left else ""
+    if unfinished:
+        return f"{point}: exit {again}, and the drive table says {unfinished}"
+    return f"{point}: left over in the stage: {left}" if left else ""
 
 
 def no_fault(base: Path, mode: str) -> tuple[list[str], tuple[str, list[str]]]:
