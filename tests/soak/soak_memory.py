@@ -1,4 +1,4 @@
-"""Memory with parts of the default size: the small index is one part, the large one is read two parts at a time."""
+"""Memory with parts of the default size: one part in the small index, two at a time in the large one."""
 
 from __future__ import annotations
 
