@@ -68,10 +68,11 @@ class Walk:
             if not self._bench.lease.lost:
                 await self._release()
                 raise
+            fenced = self._fenced(LeaseLost("the lease ran out before it could be renewed"))
             task = asyncio.current_task()
-            if task is not None:
-                task.uncancel()
-            return self._fenced(LeaseLost("the lease ran out before it could be renewed"))
+            if task is not None and task.uncancel():
+                raise  # told to stop besides
+            return fenced
         except LeaseLost as error:
             return self._fenced(error)
         except SluicewayError as error:
@@ -224,11 +225,14 @@ class Walk:
         return None
 
     async def _release(self) -> None:
+        """Let the run go; one that cannot be let go is taken over when its lease ends, and hinders no stop."""
         try:
             async with self._bench.lease.closing() as claim:
                 run = await finish(self._bench.drive.release(claim, claim.run))
         except LeaseLost as error:
             self._fenced(error)
+        except SluicewayError:
+            _log.debug("%s keeps its owner until the lease ends", self._bench.run.name, exc_info=True)
         else:
             self._bench.emit(RunReleased(run))
 
