@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from service.lease import finish
 from state.errors import ConfigurationError, PermanentError, SluicewayError, TransientError
 from state.model import Phase, Run
 
@@ -85,14 +86,15 @@ async def call(reference: str, config: Mapping[str, Any], run: Run, *, needs_cou
     """Call the function and check its answer.
 
     Raises `PermanentError` for an `error_message` or an answer of the wrong shape, `TransientError` for
-    `transfer_completed: false`; errors of the tree pass through, any other exception is permanent.
+    `transfer_completed: false`; errors of the tree pass through, any other exception is permanent. A
+    cancellation waits for a thread to end: until then nobody else may begin the function for this run.
     """
     function = resolve(reference)
     try:
         if inspect.iscoroutinefunction(function):
             answer = await function(dict(config), record_of(run))
         else:
-            answer = await asyncio.to_thread(function, dict(config), record_of(run))
+            answer = await finish(asyncio.to_thread(function, dict(config), record_of(run)))
     except SluicewayError:
         raise
     except Exception as error:

@@ -1,0 +1,134 @@
+"""A worker that is told to stop: what runs in a thread ends first, and the cancellation goes on to the top."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Coroutine
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.app import open_drive
+from service.lease import RENEWALS_PER_LEASE
+from state.errors import LeaseLost, TransientError
+from state.model import RunStatus
+from state.owner import owner_name
+from state.sqlite import SqliteDrive
+from tests.lifecycle.world import World, events, merged
+
+SOURCE = """
+import threading
+
+began, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+def run(config, record):
+    began.set()
+    go_on.wait(10)
+    ended.set()
+    return {}
+"""
+LEASE_SECONDS = 3
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch):
+    """A module whose function, in a thread, waits until it may go on."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "waits_in_its_thread.py").write_text(SOURCE)
+    import waits_in_its_thread
+
+    yield waits_in_its_thread
+    waits_in_its_thread.go_on.set()
+    del sys.modules["waits_in_its_thread"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    phases = {"audit": {"function": "waits_in_its_thread:run"}}
+    limits = {"lease_seconds": LEASE_SECONDS}
+    world = World(tmp_path, {"windows": {"width": "2h"}, "phases": phases, "limits": limits})
+    world.write("day", events(100))
+    return world
+
+
+async def reached(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, 60)
+
+
+async def one_of(task: asyncio.Task, awaited: Coroutine) -> None:
+    """Until `awaited` has come, or never will because `task` has ended."""
+    other = asyncio.create_task(awaited)
+    await asyncio.wait([task, other], return_when=asyncio.FIRST_COMPLETED)
+    other.cancel()
+
+
+async def test_a_stop_waits_for_the_thread_and_keeps_the_lease_meanwhile(world: World, user, monkeypatch):
+    """G-6: nobody may start the function a second time beside the first."""
+    renewals = asyncio.Semaphore(0)
+    renew = SqliteDrive.renew
+
+    async def counted(*given: object) -> object:
+        renewals.release()
+        return await renew(*given)
+
+    task = asyncio.create_task(world.run_due())
+    await reached(user.began)
+    task.cancel()
+    monkeypatch.setattr(SqliteDrive, "renew", counted)
+    for _ in range(RENEWALS_PER_LEASE + 2):  # longer than a lease lasts by itself
+        await one_of(task, renewals.acquire())
+    async with aclosing(await open_drive(world.config)) as other:
+        claim = await other.claim("events", owner_name(), timedelta(seconds=60))
+        [run] = await other.runs()
+    assert claim is None
+    assert run.status is RunStatus.RUNNING
+    assert not task.done()
+    user.go_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert user.ended.is_set()
+    [run] = await asyncio.to_thread(world.runs)
+    assert run.status is RunStatus.PENDING
+
+
+@pytest.mark.parametrize("error", [TransientError("locked"), LeaseLost("gone")])
+async def test_a_stop_goes_on_although_the_run_cannot_be_released(world: World, user, monkeypatch, error):
+    async def release(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(SqliteDrive, "release", release)
+    task = asyncio.create_task(world.run_due())
+    await reached(user.began)
+    task.cancel()
+    user.go_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    [run] = await asyncio.to_thread(world.runs)
+    assert run.status is RunStatus.RUNNING
+
+
+async def test_a_lease_that_is_lost_during_a_stop_does_not_end_the_stop(world: World, user, monkeypatch):
+    """The walker claims nothing more, and the run is left to whoever owns it now."""
+
+    async def renew(*_: object) -> list[object]:
+        renewed.set()
+        return []
+
+    renewed = asyncio.Event()
+    hourly = World(world.root, merged(world.settings, {"windows": {"width": "1h"}}))
+    task = asyncio.create_task(hourly.run_due())
+    await reached(user.began)
+    task.cancel()
+    monkeypatch.setattr(SqliteDrive, "renew", renew)
+    await one_of(task, renewed.wait())
+    await asyncio.sleep(0)
+    user.go_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    first, second = await asyncio.to_thread(world.runs)
+    assert (first.status, first.attempts) == (RunStatus.RUNNING, 1)
+    assert (second.status, second.attempts) == (RunStatus.PENDING, 0)
