@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from loaders.base import ConflictPolicy, Copied, Counts, Held, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
 from loaders.disk import disk_errors, make_folder
-from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile
+from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile, require_known
 from state.checks import Check
 from state.contract import READ_AT, RUN, Contract
 from state.errors import (
@@ -249,6 +249,7 @@ class MemoryLoader:
     def _replace_window(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
         window, cursor = attempt.run.window, self._needs.cursor
         self._require_in_window(window, staged)
+        self._require_known([row for row in values.table.rows if inside(window, row[cursor])])
         runs = self._runs_of_pipeline()
         kept = [row for row in values.table.rows if row.get(RUN) not in runs or not inside(window, row[cursor])]
         deleted = len(values.table.rows) - len(kept)
@@ -256,11 +257,11 @@ class MemoryLoader:
         return MergeCounts(len(staged), len(staged), len(staged), deleted=deleted)
 
     def _require_in_window(self, window: Window, staged: list[Row]) -> None:
-        beside = sum(not inside(window, row[self._needs.cursor]) for row in staged)
-        if beside:
-            raise ContractError(
-                f"{beside} rows have a cursor that is NULL or outside {window}", code="cursor_range"
-            )
+        if beside := sum(not inside(window, row[self._needs.cursor]) for row in staged):
+            raise ContractError(f"{beside} rows have no cursor, or one outside {window}", code="cursor_range")
+
+    def _require_known(self, rows: list[Row]) -> None:
+        require_known(rows, {name for name, _ in self.target.receipts})
 
     def _runs_of_pipeline(self) -> set[str]:
         return {name for name, receipt in self.target.receipts if receipt.run.pipeline == self._pipeline}

@@ -77,6 +77,13 @@ def reconcile(table: MemoryTable, wanted: pa.Field, policy: ConflictPolicy, stea
     table.rows = [{**row, wanted.name: converted(row.get(wanted.name), have, policy)} for row in table.rows]
 
 
+def require_known(rows: Iterable[Row], known: set[str]) -> None:
+    """Raise `ContractError` if a row was written by a run that has no receipt any more."""
+    strangers = sum(row.get(RUN) is not None and row[RUN] not in known for row in rows)
+    if strangers:
+        raise ContractError(f"{strangers} rows are of runs without a receipt", code="unknown_runs")
+
+
 def fits(have: pa.Field, wanted: pa.Field) -> bool:
     """True if a column takes the values as they are. JSON text is text."""
     if is_json(wanted):

@@ -14,6 +14,7 @@ def replace_window(plan: Plan) -> MergeCounts:
     """Delete what earlier runs of this pipeline wrote in the window, then insert; an empty run deletes too."""
     window = plan.attempt.run.window
     require_in_window(plan)
+    require_known_runs(plan)
     staged = plan.count(f"SELECT count(*) FROM {plan.stage}")
     runs = f"SELECT run_name FROM {plan.work.loads} WHERE kind = 'receipt' AND pipeline = ?"
     with plan.work.port("loader.merge.delete"):
@@ -45,4 +46,21 @@ def require_in_window(plan: Plan) -> None:
             f" or outside {window}",
             hint="Append mode needs a cursor that is never NULL, and no lookback; use mode merge otherwise.",
             code="cursor_range",
+        )
+
+
+def require_known_runs(plan: Plan) -> None:
+    """Rows of a run that the load table has forgotten would stay beside those that take their place."""
+    window = plan.attempt.run.window
+    strangers = plan.count(
+        f"SELECT count(*) FROM {plan.target} WHERE {plan.in_window} AND {quoted(RUN)} IS NOT NULL"
+        f" AND {quoted(RUN)} NOT IN (SELECT run_name FROM {plan.work.loads} WHERE kind = 'receipt')",
+        window.start,
+        window.end,
+    )
+    if strangers:
+        raise ContractError(
+            f"{strangers} rows of the target in {window} are of runs that have no receipt in SLUICEWAY_LOADS any more",
+            hint="Restore that table; or remove those rows by hand, and a retry loads the window in their place.",
+            code="unknown_runs",
         )

@@ -164,6 +164,11 @@ class LetsAnyCursorIn(MemoryLoader):
         pass
 
 
+class KnowsEveryRun(MemoryLoader):
+    def _require_known(self, rows):
+        pass
+
+
 class CountsRowsOfOtherRuns(MemoryLoader):
     def _target_rows(self, attempt, stage):
         if self._needs.keys:
@@ -192,5 +197,6 @@ ROWS = {
     "an empty run deletes nothing": AnEmptyRunDeletesNothing,
     "replaces rows of others": ReplacesRowsOfOthers,
     "lets any cursor in": LetsAnyCursorIn,
+    "knows every run": KnowsEveryRun,
     "counts rows of other runs": CountsRowsOfOtherRuns,
 }

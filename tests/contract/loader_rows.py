@@ -161,6 +161,17 @@ async def append_leaves_rows_of_others_alone(make) -> None:
         assert d.values() == {"theirs": 1, "by hand": 1}
 
 
+async def append_refuses_to_stand_beside_rows_of_runs_without_receipt(make) -> None:
+    async with desk(make) as d:
+        loader = d.loader(**APPEND)
+        await d.load(loader, attempt(1), rows(("a", 1, 1)))
+        d.place.lose_receipts()
+        staged = await d.stage(loader, attempt(2, number=2), rows(("a", 1, 2)))
+        with pytest.raises(ContractError, match="1 rows"):
+            await staged.merge()
+        assert d.values() == {"a": 1}
+
+
 async def append_refuses_a_cursor_beside_the_window(make) -> None:
     for at in (None, START + HOUR, START - MINUTE):
         async with desk(make) as d:
@@ -188,6 +199,7 @@ CLAUSES = {
         append_replaces_what_earlier_runs_wrote_in_the_window,
         an_empty_run_deletes_too,
         append_leaves_rows_of_others_alone,
+        append_refuses_to_stand_beside_rows_of_runs_without_receipt,
         append_refuses_a_cursor_beside_the_window,
     )
 }

@@ -46,6 +46,9 @@ class MemoryPlace:
     def add_row(self, row: dict) -> None:
         self.target.tables["events"].rows.append({**BY_HAND, **row})
 
+    def lose_receipts(self) -> None:
+        self.target.receipts.clear()
+
     def change_row(self, key: str, **values: Any) -> None:
         for row in self.target.tables["events"].rows:
             if row["id"] == key:
@@ -122,6 +125,9 @@ class DuckDBPlace:
     def add_row(self, row: dict) -> None:
         names = ", ".join(f'"{name}"' for name in row)
         self.query(f"INSERT INTO events ({names}) VALUES ({', '.join('?' for _ in row)})", *row.values())
+
+    def lose_receipts(self) -> None:
+        self.query("DELETE FROM SLUICEWAY_LOADS WHERE kind = 'receipt'")
 
     def change_row(self, key: str, **values: Any) -> None:
         sets = ", ".join(f'"{name}" = ?' for name in values)
