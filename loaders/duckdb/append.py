@@ -60,7 +60,7 @@ def require_known_runs(plan: Plan) -> None:
     )
     if strangers:
         raise ContractError(
-            f"{strangers} rows of the target in {window} are of runs that have no receipt in SLUICEWAY_LOADS any more",
+            f"{strangers} rows of the target in {window} are of runs that have no receipt in SLUICEWAY_LOADS",
             hint="Restore that table; or remove those rows by hand, and a retry loads the window in their place.",
             code="unknown_runs",
         )
