@@ -108,4 +108,7 @@ def _told(error: Exception) -> Unreachable:
     reason = getattr(cause, "reason", None) or ""
     if isinstance(cause, ssl.SSLCertVerificationError | ssl.CertificateError) or reason in _NO_TLS:
         return TlsError(str(error), errors=(error,))
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
+        # The library quotes what came, cut: half a credential that a proxy sends back could not be masked.
+        return Unreachable(f"{type(error).__name__}: the answer is broken or was cut off", errors=(error,))
     return Unreachable(f"{type(error).__name__}: {error}", errors=(error,))

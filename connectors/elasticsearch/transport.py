@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import ssl
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ class _Bytes(elastic_transport.Serializer):
 
 
 class _Opened(NamedTuple):
-    """`secrets`: what must not appear in a message."""
+    """`secrets`: what must not appear in a message, as it is and as JSON writes it, the longest first."""
 
     client: AsyncElasticsearch
     headers: Mapping[str, str]
@@ -78,12 +79,13 @@ class Transport:
         """The answer to one request, sent once. `effect` names the port; `doing` begins the message of an error.
 
         Raises what `errors` says for a status of 300 or more that is not in `accept`. `underway`: the request is
-        part of an open snapshot.
+        part of an open snapshot. The body of an answer with a status of 300 or more holds no secret; documents
+        stay as they are.
         """
         opened = await self._client()
         async with self._slots:
             with self._port(effect):
-                answer = await self._sent(opened, doing, method, target, body)
+                answer = _masked(await self._sent(opened, doing, method, target, body), opened.secrets)
         if answer.status >= 300 and answer.status not in accept:
             raise _hidden(
                 refusal(answer.status, answer.headers, answer.body, doing, underway=underway), opened.secrets
@@ -146,7 +148,7 @@ def _open(settings: ElasticsearchSettings) -> _Opened:
     )
     encoding = "gzip" if settings.compression else "identity"
     headers = {"accept": JSON, "content-type": JSON, "accept-encoding": encoding, **authorization}
-    return _Opened(client, headers, secrets)
+    return _Opened(client, headers, _spellings(secrets))
 
 
 def _with_port(endpoint: str) -> str:
@@ -203,6 +205,21 @@ def _unreachable(doing: str, error: elastic_transport.TransportError) -> Sluicew
     if isinstance(error, elastic_transport.ConnectionTimeout):
         return TransientError(said, hint="The server is slow, or source_system.endpoint is wrong.", code="timeout")
     return TransientError(said, hint="The server is away, or source_system.endpoint is wrong.", code="connection")
+
+
+def _spellings(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """The secrets, and how they may look inside JSON; one that is part of another comes after it."""
+    written = {json.dumps(secret, ensure_ascii=plain)[1:-1] for secret in secrets for plain in (False, True)}
+    forms = {*secrets, *written}
+    return tuple(sorted(forms | {form.replace("/", "\\/") for form in forms}, key=len, reverse=True))
+
+
+def _masked(answer: Answer, secrets: tuple[str, ...]) -> Answer:
+    """A failure's body without secrets before anything of it is cut: of a secret cut in two a part would stay."""
+    body = answer.body
+    for secret in secrets if answer.status >= 300 else ():
+        body = body.replace(secret.encode(), b"***")
+    return answer._replace(body=body)
 
 
 def _hidden(error: SluicewayError, secrets: tuple[str, ...]) -> SluicewayError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from connectors.elasticsearch.connector import ElasticsearchConnector
 from connectors.elasticsearch.errors import RULES, UNKNOWN, refusal, retry_after, shard_failure
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
-from tests.unit.search_script import SearchScript, connected, documents, serving
+from tests.unit.search_script import SPAN, SearchScript, connected, documents, read, serving
 from tests.unit.search_tls import CERTIFICATE, KEY
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
@@ -173,6 +174,82 @@ async def test_a_secret_that_a_server_sends_back_is_not_shown_e22(monkeypatch):
     assert "ApiKey ***" in str(caught.value)
     assert script.headers[0]["authorization"] == "ApiKey canary-8131"
     assert len(script.seen) == 1, "one attempt"
+
+
+SECRET = 'canary"8131/+' + "0123456789" * 4
+ECHOES = [("api_key", SECRET), ("bearer", SECRET), ("password", SECRET)]
+ECHOES.append(("password", base64.b64encode(f"u:{SECRET}".encode()).decode()))
+
+
+def echoing_auth(monkeypatch, name):
+    monkeypatch.setenv("SEARCH_SECRET", SECRET)
+    return {name: {"env": "SEARCH_SECRET"}} | ({"user": "u"} if name == "password" else {})
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        lambda echo: web.Response(status=401, text="x" * 290 + echo),
+        lambda echo: web.Response(status=401, text="bad " + " " * 1186 + echo),
+        lambda echo: web.json_response({"error": "x" * 290 + echo}, status=401),
+        lambda echo: web.json_response({"error": {"type": "t", "reason": "x" * 290 + echo}}, status=401),
+        lambda echo: web.Response(status=401, text=json.dumps({"error": "x" * 285 + echo}).replace("/", "\\/")),
+    ],
+    ids=["text", "raw", "said", "reason", "slashes"],
+)
+@pytest.mark.parametrize(("name", "echo"), ECHOES)
+async def test_a_secret_at_the_edge_of_what_is_shown_leaves_no_prefix_e22(answered, name, echo, monkeypatch):
+    script = SearchScript(documents(1))
+    script.at("settings", 1, lambda _: answered(echo))
+    async with connected(script, auth=echoing_auth(monkeypatch, name)) as connector:
+        with pytest.raises(ConfigurationError) as caught:
+            await connector.contract()
+    told = str(caught.value)
+    assert echo[:5] not in told
+    assert "HTTP 401" in told
+
+
+@pytest.mark.parametrize(("name", "echo"), ECHOES)
+async def test_a_secret_in_an_answer_that_is_looked_into_is_not_shown_e22(name, echo, monkeypatch):
+    script = SearchScript(documents(1))
+    script.at("probe", 1, lambda _: web.json_response({"error": "x" * 290 + echo}, status=400))
+    async with connected(script, auth=echoing_auth(monkeypatch, name)) as connector:
+        with pytest.raises(PermanentError) as caught:
+            await read(connector)
+    assert echo[:5] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", ["HTTP/1.1 {} x\r\n\r\n", f"HTTP/1.1 200 {'x' * 80}{{}}{'y' * 9000}\r\n\r\n"], ids=["quoted", "cut"]
+)
+@pytest.mark.parametrize(("name", "echo"), ECHOES)
+async def test_a_secret_in_an_answer_that_is_no_http_is_not_shown_e22(said, name, echo, monkeypatch):
+    async def answer(_reader, writer):
+        writer.write(said.format(echo).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    auth = echoing_auth(monkeypatch, name)
+    settings = ElasticsearchSettings(type="elasticsearch", endpoint=url, index="i", cursor="at", auth=auth)
+    connector = ElasticsearchConnector(settings)
+    with pytest.raises(TransientError) as caught:
+        await connector.now()
+    await connector.aclose()
+    server.close()
+    await server.wait_closed()
+    assert echo[:5] not in str(caught.value)
+    assert "the answer is broken" in str(caught.value)
+
+
+async def test_a_document_that_holds_the_secret_is_read_as_it_is(monkeypatch):
+    monkeypatch.setenv("SEARCH_SECRET", "day")
+    text = json.dumps({"id": "d", "at": "2025-01-01T00:00:00Z", "s": "a day"})
+    script = SearchScript([text], mapping={"at": {"type": "date"}, "s": {"type": "keyword"}})
+    auth = {"api_key": {"env": "SEARCH_SECRET"}}
+    async with connected(script, auth=auth) as connector, connector.open(SPAN) as snapshot:
+        assert [v async for batch in snapshot.batches() for v in batch.column("s").to_pylist()] == ["a day"]
 
 
 @pytest.mark.parametrize(
