@@ -1,6 +1,8 @@
 """The only retry. It repeats a whole step from durable state, never a half-consumed stream.
 
-Backoff is exponential with full jitter; a wait that the other side asked for is kept at least.
+Backoff is exponential with full jitter; a wait that the other side asked for is kept at least. One that is longer
+than a policy's patience is not waited here, with a lease held: the error is raised at once, and `service/walk.py`
+gives the run back until the wait is over.
 Only the errors named here are tried again: a cancellation never is.
 """
 
@@ -12,11 +14,12 @@ from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_any
 
 from state.errors import RestartAttempt, SluicewayError, TransientError
 
 T = TypeVar("T")
+_PATIENCE = 120.0
 OnRetry = Callable[[int, timedelta, SluicewayError], None]
 
 
@@ -26,6 +29,16 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     tries: int = 4
     base: float = 0.5
     cap: float = 30.0
+
+    @property
+    def patience(self) -> float:
+        """Seconds that are waited in place at most: `cap`, and never less than two minutes."""
+        return max(self.cap, _PATIENCE)
+
+    def is_too_long(self, error: BaseException | None) -> bool:
+        """True if the other side asked for a longer wait than `patience`."""
+        asked = error.retry_after if isinstance(error, TransientError) else None
+        return asked is not None and asked > self.patience
 
     def wait(self, tries: int, error: BaseException | None) -> float:
         """Seconds before the next try, after `tries` failed ones."""
@@ -41,10 +54,16 @@ async def retrying(
     *,
     errors: tuple[type[SluicewayError], ...] = (TransientError,),
 ) -> T:
-    """Await `step()` until it succeeds, raises something else than `errors`, or `policy` is used up."""
+    """Await `step()` until it succeeds, raises something else than `errors`, or `policy` is used up.
+
+    An error that asks for more than `policy.patience` is raised at once, with its `retry_after`.
+    """
 
     def wait(state: RetryCallState) -> float:
         return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
+
+    def asks_for_too_long(state: RetryCallState) -> bool:
+        return policy.is_too_long(state.outcome.exception() if state.outcome else None)
 
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -53,7 +72,7 @@ async def retrying(
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(errors),
-        stop=stop_after_attempt(policy.tries),
+        stop=stop_any(stop_after_attempt(policy.tries), asks_for_too_long),
         wait=wait,
         before_sleep=before_sleep,
         reraise=True,

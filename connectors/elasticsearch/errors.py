@@ -18,6 +18,8 @@ from typing import Any
 from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
 
 _SHOWN = 300
+_LONGEST_WAIT = 86_400.0
+"""Seconds; a server, or a proxy before it, may ask for any number."""
 
 
 class Kind(StrEnum):
@@ -112,15 +114,16 @@ def shard_failure(type_: str, reason: str, message: str) -> SluicewayError:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that the server asks to wait: a number or an HTTP date; None if it does not, or not legibly."""
+    """Seconds that the server asks to wait: a number or an HTTP date, at most a day; None if not legibly."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text)
+        return min(float(text), _LONGEST_WAIT)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.astimezone(UTC) - now).total_seconds())
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)  # "-0000" is UTC without a place
+    return min(max(0.0, (at - now).total_seconds()), _LONGEST_WAIT)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,32 @@ async def test_retry_after_is_waited_out_e10():
     assert waits[0] >= timedelta(seconds=0.05)
 
 
+@pytest.mark.parametrize(("cap", "asked"), [(30.0, 121.0), (200.0, 201.0), (30.0, 86_400.0)])
+async def test_a_wait_beyond_patience_is_not_waited_here_e10(cap, asked):
+    """Whoever holds the lease gives it up, and the run goes on by itself later."""
+    told = []
+    step = failing([TransientError("come back later", retry_after=asked)])
+    policy = RetryPolicy(tries=4, base=0.001, cap=cap)
+    with pytest.raises(TransientError, match="come back later") as caught:
+        async with asyncio.timeout(5):
+            await retrying(step, policy, lambda *a: told.append(a))
+    assert (caught.value.retry_after, told) == (asked, [])
+
+
+@pytest.mark.parametrize(("cap", "asked"), [(30.0, 120.0), (0.002, 120.0), (200.0, 200.0)])
+async def test_a_wait_within_patience_is_waited_here_e10(cap, asked, monkeypatch):
+    waits = []
+
+    async def at_once(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr("asyncio.sleep", at_once)
+    step = failing([TransientError("busy", retry_after=asked)])
+    policy = RetryPolicy(tries=4, base=0.001, cap=cap)
+    assert await retrying(step, policy, lambda *_: None) == "done"
+    assert waits == [asked]
+
+
 def test_waits_double_up_to_the_cap():
     policy = RetryPolicy(tries=9, base=1, cap=8)
     for tries, ceiling in [(1, 1), (2, 2), (3, 4), (4, 8), (7, 8)]:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -121,6 +121,14 @@ def test_a_circuit_breaker_says_whether_waiting_helps(durability, code):
         ("0", 0.0),
         ("Wed, 01 Jan 2025 00:00:30 GMT", 30.0),
         ("Tue, 31 Dec 2024 23:59:30 GMT", 0.0),
+        ("86401", 86_400.0),
+        ("99999999999999999", 86_400.0),
+        ("9" * 5000, 86_400.0),
+        ("Fri, 03 Jan 2025 00:00:00 GMT", 86_400.0),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", 86_400.0),
+        ("Mon, 01 Jan 0001 00:00:00 +1200", 0.0),
+        ("Wed, 01 Jan 2025 00:00:30 -0000", 30.0),
+        ("Wed, 01 Jan 2025 99999999999999999999:00:30 GMT", None),
         ("soon", None),
         ("-3", None),
         ("", None),
@@ -134,6 +142,8 @@ def test_the_wait_that_a_server_asks_for_reaches_the_error_e10():
     error = refusal(429, {"retry-after": "11"}, body("es_rejected_execution_exception"), "")
     assert error.retry_after == 11.0
     assert refusal(503, {}, b"", "").retry_after is None
+    endless = refusal(503, {"retry-after": "99999999999999999"}, b"", "")
+    assert NOW + timedelta(seconds=endless.retry_after) == datetime(2025, 1, 2, tzinfo=UTC)
 
 
 def test_a_failed_shard_of_a_good_answer_is_transient_only_if_it_was_busy():
