@@ -13,6 +13,7 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -38,16 +39,9 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """Import `module:function`. Raises `ConfigurationError` naming what is missing."""
+    """Import `module:function`. Raises `ConfigurationError` naming what is missing, or what the import raised."""
     module_name, _, name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"cannot import the user function {reference!r}: {error}",
-            hint="Give module:function, and make the module importable (PYTHONPATH, or install it).",
-            code="user_function",
-        ) from error
+    module = _imported(module_name, reference)
     function = getattr(module, name, None)
     if not callable(function):
         raise ConfigurationError(
@@ -56,6 +50,23 @@ def resolve(reference: str) -> Callable[..., Any]:
             code="user_function",
         )
     return function  # type: ignore[no-any-return]
+
+
+def _imported(module_name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"cannot import the user function {reference!r}: {error}",
+            hint="Give module:function, and make the module importable (PYTHONPATH, or install it).",
+            code="user_function",
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(
+            f"cannot import the user function {reference!r}: {type(error).__name__}: {error}",
+            hint="Mend the module: it fails as soon as it is imported.",
+            code="user_function",
+        ) from error
 
 
 def record_of(run: Run) -> dict[str, Any]:
@@ -121,8 +132,18 @@ def _checked(reference: str, answer: object, *, needs_count: bool) -> Answer:
     count = answer.get("stage_count")
     if needs_count and not skip and (count is None or count < 0):
         raise _bad_answer(reference, "must return stage_count, the rows it staged")
-    rest = {key: value for key, value in answer.items() if key not in _TYPES}
-    return Answer(skip, count, rest)
+    return Answer(skip, count, _figures(reference, answer))
+
+
+def _figures(reference: str, answer: Mapping[Any, Any]) -> dict[str, Any]:
+    """The function's own keys; each can be kept in a JSON column."""
+    figures = {key: value for key, value in answer.items() if key not in _TYPES}
+    for key, value in figures.items():
+        try:
+            msgspec.json.encode({key: value})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _bad_answer(reference, f"returned {key!r}, which has no JSON form: {error}") from error
+    return figures
 
 
 def _bad_answer(reference: str, problem: str) -> PermanentError:

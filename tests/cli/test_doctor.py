@@ -56,10 +56,16 @@ def a_view(pipeline: Pipeline, _patch) -> None:
     pipeline.world.execute("DROP TABLE events; CREATE VIEW events AS SELECT 1 AS id")
 
 
+def a_module_with_a_slip(pipeline: Pipeline, _patch) -> None:
+    (pipeline.root / "own_slip.py").write_text("def run(:\n")
+    pipeline.save(phases={"audit": {"function": "own_slip:run"}})
+
+
 BROKEN: dict[str, list[tuple[Break, str, str]]] = {
     "phases.audit.function": [
         (setting("phases", audit={"function": "nowhere:run"}), "cannot import the user function", "PYTHONPATH"),
         (setting("phases", audit={"function": "json:run"}), "'json' has no function 'run'", "Define run in json"),
+        (a_module_with_a_slip, "SyntaxError", "Mend the module"),
     ],
     "drive_table": [(no_drive_table, "there is no drive table", "sluiceway drive init")],
     "drive_table clock": [(old_clock(SqliteDrive), "3600.0 s from this machine's", "Set this machine's clock")],

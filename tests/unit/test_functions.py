@@ -20,6 +20,8 @@ RUN = Run(
     phases={Phase.AUDIT: PhaseRecord(PhaseStatus.COMPLETED, T0, T0, {"source_count": 5})},
 )
 ANSWER: object = {}
+LOOP: list[object] = []
+LOOP.append(LOOP)
 SEEN: list[tuple[dict, dict]] = []
 
 
@@ -81,6 +83,11 @@ async def test_skip_needs_no_count(answer):
         ({}, PermanentError, "must return stage_count"),
         (TransientError("later"), TransientError, "later"),
         (KeyError("x"), PermanentError, "raised KeyError: 'x'"),
+        ({"stage_count": 1, "odd": object()}, PermanentError, "returned 'odd', which has no JSON form"),
+        ({"stage_count": 1, "deep": {"in": [1j]}}, PermanentError, "returned 'deep', which has no JSON form"),
+        ({"stage_count": 1, "half": "\ud800"}, PermanentError, "returned 'half', which has no JSON form"),
+        ({"stage_count": 1, (1, 2): 3}, PermanentError, r"returned \(1, 2\), which has no JSON form"),
+        ({"stage_count": 1, "loop": LOOP}, PermanentError, "returned 'loop', which has no JSON form"),
     ],
 )
 async def test_answers_become_errors_that_name_the_function(answer, value, error, says):
@@ -96,3 +103,23 @@ async def test_answers_become_errors_that_name_the_function(answer, value, error
 async def test_a_missing_function_is_a_configuration_error(reference, says):
     with pytest.raises(ConfigurationError, match=says):
         await functions.call(reference, {}, RUN)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def run(:", "SyntaxError: invalid syntax"),
+        ("nowhere", "NameError: name 'nowhere' is not defined"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("from json import nothing_x", "ImportError: cannot import name 'nothing_x'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+async def test_a_module_that_fails_when_it_is_imported_is_a_configuration_error(
+    tmp_path, monkeypatch, source, says
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "fails_at_import.py").write_text(source)
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        await functions.call("fails_at_import:run", {}, RUN)
+    assert "'fails_at_import:run'" in str(caught.value)
