@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a command: what is under way is let go with its progress."""
+"""SIGINT and SIGTERM during a command: what is under way is let go with its progress; a second one is final."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from service.cli.failures import SAFE, Trouble, tell
 from service.console import Console
 
 T = TypeVar("T")
+RELEASING = "Stopping: runs are being released; a second signal ends this process at once."
 CODES = {signal.SIGINT: exit_codes.INTERRUPTED, signal.SIGTERM: exit_codes.STOPPED}
 
 
 def until_told_to_stop(work: Coroutine[Any, Any, T], console: Console) -> T:
-    """What `work` returns. A first signal cancels it, and `typer.Exit` is raised; later ones change nothing."""
+    """What `work` returns. A first signal cancels it, and `typer.Exit` is raised; a second ends the process.
+
+    So even a user's function that hangs can be ended; its run is taken over as that of any dead process.
+    """
     told: list[signal.Signals] = []
 
     async def guarded() -> T:
@@ -26,9 +30,12 @@ def until_told_to_stop(work: Coroutine[Any, Any, T], console: Console) -> T:
         loop = asyncio.get_running_loop()
 
         def stop(number: signal.Signals) -> None:
-            if not told:
-                told.append(number)
-                task.cancel()
+            told.append(number)
+            task.cancel()
+            for each in CODES:
+                loop.remove_signal_handler(each)
+                signal.signal(each, signal.SIG_DFL)  # asyncio leaves SIGINT an exception, which waits for threads
+            console.note(RELEASING)
 
         for number in CODES:
             loop.add_signal_handler(number, stop, number)

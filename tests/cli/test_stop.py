@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -65,6 +66,32 @@ def test_a_signal_releases_the_run_with_its_progress_k2(waiting: Pipeline, numbe
     assert (first.status, first.owner) == (RunStatus.PENDING, "")
     assert first.receipt is not None
     assert second.status is RunStatus.PENDING
+    answer = waiting.do("run", "--json")
+    assert [(run["status"], run["attempts"]) for run in answer.json["runs"]] == [
+        ("COMPLETED", 2),
+        ("COMPLETED", 1),
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_process_that_hangs_and_its_run_is_taken_over_k2(waiting: Pipeline, number):
+    started = begun(waiting, "run")
+    too_long = threading.Timer(60, started.kill)
+    too_long.start()
+    started.send_signal(number)
+    said = ""
+    while "a second signal ends this process at once" not in said:
+        line = started.stderr.readline()
+        assert line, f"ended without a word of it: {said}"
+        said += line
+    [first, _] = waiting.world.runs()
+    assert first.status is RunStatus.RUNNING
+    started.send_signal(number)
+    _, err = started.communicate()
+    too_long.cancel()
+    assert started.returncode == -number
+    assert "Traceback" not in said + err
+    (waiting.root / "go on").touch()
     answer = waiting.do("run", "--json")
     assert [(run["status"], run["attempts"]) for run in answer.json["runs"]] == [
         ("COMPLETED", 2),
