@@ -55,7 +55,7 @@ class PipelineMetadata(Group):
     """Name: a letter, then up to 62 letters, digits, `_` and `-`. It names runs, files and receipts, so it has no
     default and never changes."""
     owner_email: Email | None = None
-    """Who answers for the pipeline; only shown. Default none."""
+    """Who answers for the pipeline: for people who read this file; nothing else reads it yet. Default none."""
     notifications: Notifications = Notifications()
     """Who is told what. Default nobody."""
 
@@ -75,8 +75,9 @@ class Windows(Group):
     """Zone that calendar widths follow, by its IANA name; fixed widths do not need it. Default UTC: no clock
     changes."""
     schedule: Annotated[str, AfterValidator(check_cron)] = "*/5 * * * *"
-    """When a worker that keeps running looks for windows that are due: a cron line of five fields, in UTC. Default
-    every 5 minutes: a look is cheap, and late looks find the same windows."""
+    """When a worker that keeps running looks for windows that are due: a cron line of five fields, in UTC.
+    `sluiceway run` does not read it; a worker that keeps running comes later. Default every 5 minutes: a look is
+    cheap, and late looks find the same windows."""
     safety_lag_seconds: WholeSeconds = 120
     """Seconds of the source's clock after a window's end before it is read. Default 120: rows become visible some
     time after their cursor (a search index refreshes)."""
