@@ -101,11 +101,10 @@ class PitKeeper:
 
     async def _open(self, query: Mapping[str, Any]) -> PitSet:
         """A new set. Raises `PermanentError` if an index that was read from is gone."""
-        read_at = await self._clock()
         opened: list[Point] = []
         try:
             await self._look_again()
-            await self._ways.open(self._indices, opened, query)
+            read_at = await self._ways.open(self._indices, opened, query, self._clock)
             await self._look_again()
         except BaseException:
             await self._points.close(opened)

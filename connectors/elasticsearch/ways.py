@@ -7,7 +7,8 @@ one index; `_doc` only within one shard. What a server does is found out on the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -22,6 +23,7 @@ from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.transport import Transport
 from state.errors import ConfigurationError, TransientError
 
+Clock = Callable[[], Awaitable[datetime]]
 _PROBED = 100
 ALL: Mapping[str, Any] = {"match_all": {}}
 """Every document of the source, whatever its cursor says."""
@@ -47,21 +49,26 @@ class Ways:
         self._points = points
         self.chosen: Way | None = None
 
-    async def open(self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any]) -> None:
+    async def open(
+        self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any], clock: Clock
+    ) -> datetime:
         """Open what it takes to read `indices`, each point put into `opened` at once, so that none is forgotten.
 
         A way is tried out on the documents of `query`: on all of them it would cost some servers a look at each.
-        Raises `ConfigurationError` if no way of reading this server is complete.
+        Returns what `clock` said immediately before: the longer the gap, the sooner an older look of another run
+        carries a later time. Raises `ConfigurationError` if no way of reading this server is complete.
         """
-        if self.chosen is None:
-            self.chosen = await self._find(indices, opened, query)
-        else:
-            await self._open(self.chosen, indices, opened)
+        if self.chosen is not None:
+            return await self._open(self.chosen, indices, opened, clock)
+        self.chosen, read_at = await self._find(indices, opened, query, clock)
+        return read_at
 
-    async def _find(self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any]) -> Way:
+    async def _find(
+        self, indices: Sequence[Index], opened: list[Point], query: Mapping[str, Any], clock: Clock
+    ) -> tuple[Way, datetime]:
         alone = len(indices) == 1 or self._product.is_elasticsearch
         way = Way.TOGETHER if alone else Way.PER_INDEX
-        await self._open(way, indices, opened)
+        read_at = await self._open(way, indices, opened, clock)
         most = min([_PROBED, *(index.max_result_window for index in indices)])
         if not await self._is_unique(opened[0], query, most):
             if self._product.is_elasticsearch:
@@ -69,12 +76,13 @@ class Ways:
             await self._points.close(opened)
             opened.clear()
             way = Way.PER_SHARD
-            await self._open(way, indices, opened)
+            read_at = await self._open(way, indices, opened, clock)
         if way is not Way.TOGETHER:
             await self._require_all(opened)
-        return way
+        return way, read_at
 
-    async def _open(self, way: Way, indices: Sequence[Index], opened: list[Point]) -> None:
+    async def _open(self, way: Way, indices: Sequence[Index], opened: list[Point], clock: Clock) -> datetime:
+        read_at = await clock()
         # By its own name where it is one index: an alias may have a filter.
         names = [self._settings.index] if len(indices) == 1 else [index.name for index in indices]
         if way is Way.TOGETHER:
@@ -86,6 +94,7 @@ class Ways:
             for name, index in zip(names, indices, strict=True):
                 for shard in range(index.shards):
                     opened.append(await self._points.open(name, BY_DOC, shard))
+        return read_at
 
     async def _is_unique(self, point: Point, query: Mapping[str, Any], most: int) -> bool:
         """True if the server sorts by `_shard_doc` and gives no value of it twice on a first page of `most`."""

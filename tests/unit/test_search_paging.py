@@ -264,6 +264,18 @@ async def test_read_at_is_the_server_s_clock_before_the_point_in_time():
     assert kinds.index("clock") < kinds.index("open")
 
 
+@pytest.mark.parametrize(("_way", "server", "_points"), WAYS)
+async def test_nothing_is_asked_between_the_clock_and_the_points_in_time(_way, server, _points):
+    """Else the older of two overlapping looks could carry the later `read_at`."""
+    script = SearchScript(documents(9), **server)
+    async with connected(script, index=index_of(server)) as connector:
+        await read(connector)
+    kinds = [kind for kind, _body in script.seen]
+    before = [kinds[n - 1] for n, kind in enumerate(kinds) if kind == "open"]
+    assert set(before) <= {"clock", "open"}
+    assert before.count("clock") == 1 + ("has_shard_doc" in server), "the way tried out, and the one that is read"
+
+
 async def test_an_empty_part_asks_for_no_page():
     script = SearchScript([])
     async with connected(script) as connector:
