@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_any
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 
 from state.errors import RestartAttempt, SluicewayError, TransientError
 
@@ -72,7 +72,7 @@ async def retrying(
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(errors),
-        stop=stop_any(stop_after_attempt(policy.tries), asks_for_too_long),
+        stop=stop_after_attempt(policy.tries) | asks_for_too_long,
         wait=wait,
         before_sleep=before_sleep,
         reraise=True,
