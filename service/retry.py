@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import msgspec
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from state.errors import RestartAttempt, SluicewayError, TransientError
 
@@ -62,8 +62,9 @@ async def retrying(
     def wait(state: RetryCallState) -> float:
         return policy.wait(state.attempt_number, state.outcome.exception() if state.outcome else None)
 
-    def asks_for_too_long(state: RetryCallState) -> bool:
-        return policy.is_too_long(state.outcome.exception() if state.outcome else None)
+    def stop(state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return state.attempt_number >= policy.tries or policy.is_too_long(error)
 
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -72,7 +73,7 @@ async def retrying(
 
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(errors),
-        stop=stop_after_attempt(policy.tries) | asks_for_too_long,
+        stop=stop,
         wait=wait,
         before_sleep=before_sleep,
         reraise=True,
