@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 CLEANING = (Phase.STAGE_CLEANING, Phase.TARGET_CLEANING)
 """A clean-up that fails never un-succeeds a run."""
 
+LONGEST_WAIT_SECONDS = 86_400.0
+"""However long somebody asks to wait, a day later it is tried again."""
+
 READING = (Phase.PRE_VALIDATION, Phase.SOURCE_TO_STAGE_TRANSFER, Phase.STAGE_TO_TARGET_TRANSFER)
 
 EXTENDED = (Phase.STALE_PIPELINE_HANDLING, Phase.AUDIT)
@@ -221,7 +224,7 @@ class Walk:
             return timedelta(0)
         if isinstance(error, TransientError):
             backoff = min(limits.retry_cap_seconds, limits.retry_base_seconds * 2 ** (strikes - 1))
-            return timedelta(seconds=max(backoff, error.retry_after or 0.0))
+            return timedelta(seconds=min(max(backoff, error.retry_after or 0.0), LONGEST_WAIT_SECONDS))
         return None
 
     async def _release(self) -> None:
