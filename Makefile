@@ -44,4 +44,4 @@ bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same,
 	@for bench in decode extract; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 clean: ## remove what was made here; the cache outside the repository stays
-	rm -rf $(VENV) .venv-* .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* .demo examples/out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,67 +1,86 @@
-"""What the pages say is so: the README's commands answer as shown, links lead somewhere, named tests exist."""
+"""What the pages say about the repository is so: links, names of tests, files, and words."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
-from service.cli.main import command_line
-
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-LINK = re.compile(r"\]\(([^)#:]+)\)")
-TEST = re.compile(r"`(tests/[\w/]+\.py)`")
-SECONDS = re.compile(r"\d+\.\d ")
-
-
-def transcript() -> list[tuple[str, list[str]]]:
-    """The commands of the README's example, each with the lines that it shows."""
-    shown = (ROOT / "README.md").read_text().partition("$ cd examples\n")[2].partition("\n\n")[0]
-    commands: list[tuple[str, list[str]]] = []
-    for line in (line.strip() for line in shown.splitlines()):
-        if line.startswith("$ "):
-            commands.append((line.removeprefix("$ sluiceway "), []))
-        else:
-            commands[-1][1].append(line)
-    return commands
+from service import exit_codes
+from service.cli.commands import app, drive
+from service.demo import words
+from state.errors import SluicewayError
+from state.model import Phase
+from tests.docs.markdown import PAGES, README, ROOT, blocks, functions, links, named_tests
 
 
-def without_seconds(text: str) -> str:
-    return SECONDS.sub("", " ".join(text.split()) + " ")
+def name_of(page) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
-def test_the_example_of_the_readme_answers_as_it_is_shown(tmp_path, monkeypatch, capsys):
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    monkeypatch.chdir(tmp_path / "examples")
-    monkeypatch.setenv("COLUMNS", "100")
-    commands = transcript()
-    assert [command.split()[0] for command, _ in commands] == ["drive", "doctor", "run", "show"]
-    for command, shown in commands:
-        assert command_line(command.split()) == 0
-        said = {without_seconds(line) for line in capsys.readouterr().out.splitlines()}
-        assert {without_seconds(line) for line in shown} <= said
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_into_the_repository_leads_somewhere(page):
+    assert [link for link in links(page) if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["orders.yaml", "search.yaml"])
-def test_an_example_is_valid(name, monkeypatch):
-    monkeypatch.chdir(ROOT / "examples")
-    assert command_line(["validate", name]) == 0
+@pytest.mark.parametrize("page", [README, ROOT / "docs/guarantees.md"], ids=name_of)
+def test_every_test_that_a_guarantee_names_exists(page):
+    named = named_tests(page)
+    assert len(named) >= 5
+    for name in named:
+        file, _, function = name.partition("::")
+        assert (ROOT / file).exists(), name
+        assert not function or function in functions(ROOT / file), name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_and_tests_that_a_page_names_exist(page):
-    text = page.read_text()
-    for target in LINK.findall(text):
-        assert (page.parent / target).exists(), target
-    for test in TEST.findall(text):
-        assert (ROOT / test).exists(), test
+def test_every_file_that_the_architecture_names_exists():
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = re.findall(r"`((?:service|connectors|loaders|state|tests)/[a-z_/.]+)`", page)
+    assert len(named) >= 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-def test_each_sentence_of_the_guarantee_names_a_test_g1():
-    table = (ROOT / "docs" / "guarantees.md").read_text().partition("| sentence |")[2].partition("\n\n")[0]
-    rows = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
-    assert len(rows) >= 6
-    assert all(TEST.search(row) for row in rows)
+def test_the_readme_has_every_command_and_no_other():
+    told = set(re.findall(r"^\| .*`sluiceway ([a-z-]+(?: [a-z]+)?)`", README.read_text(), re.MULTILINE))
+    told |= set(re.findall(r", `sluiceway ([a-z-]+ [a-z]+)`", README.read_text()))
+    there = {command.name or command.callback.__name__ for command in app.registered_commands}
+    there |= {f"drive {command.name or command.callback.__name__}" for command in drive.registered_commands}
+    told |= {"drive init"} if "`sluiceway drive init`" in README.read_text() else set()
+    assert told == there
+
+
+def test_readme_and_runbook_have_every_exit_code():
+    codes = {value for name, value in vars(exit_codes).items() if name.isupper() and isinstance(value, int)}
+    runbook = (ROOT / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| ([\d, ]+) \|", runbook, re.MULTILINE)
+    assert {int(code) for row in rows for code in row.split(",")} == codes
+    [line] = re.findall(r"Exit codes: (.*?)More:", README.read_text(), re.DOTALL)
+    assert {int(code) for code in re.findall(r"\b\d+\b", line)} == codes
+
+
+def test_the_runbook_has_every_class_of_failure():
+    kinds, todo = set(), [SluicewayError]
+    while todo:
+        error = todo.pop()
+        todo += error.__subclasses__()
+        kinds |= {error.kind} if error is not SluicewayError else set()
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert set(rows) == kinds
+    assert len(rows) == len(kinds)
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs/architecture.md"], ids=name_of)
+def test_the_seven_phases_are_named_in_order(page):
+    found = [word for word in re.findall(r"`(\w+)`", page.read_text()) if word in set(Phase)]
+    assert found[:7] == [phase.value for phase in Phase]
+
+
+def test_the_transcript_of_the_readme_is_the_demo_as_it_speaks_now():
+    [transcript] = [block.text for block in blocks(README) if "[1/7]" in block.text]
+    story = (ROOT / "service/demo/story.py").read_text()
+    headings = re.findall(r"^\[\d/7\] (.*)$", transcript, re.MULTILINE)
+    assert len(headings) >= 5
+    assert [heading for heading in headings if f'"{heading}"' not in story] == []
+    for said in (words.KILLED, words.HOLDS, words.TARGET_SAYS, words.FILL.partition(".")[0]):
+        pattern = re.sub(r"\\\{.*?\\\}", r"\\S+", re.escape(" ".join(said.split())))
+        assert re.search(pattern, " ".join(transcript.split())), said
