@@ -55,3 +55,9 @@ def test_a_row_that_is_there_twice_counts_twice_and_its_key_once():
     twice = fingerprint(pa.concat_tables([table(), table().slice(0, 1), table().slice(0, 1)]), "id")
     assert (twice.rows, twice.keys) == (5, 3)
     assert twice.checksum != fingerprint(table(), "id").checksum
+
+
+def test_a_value_that_slips_into_its_neighbour_changes_the_checksum():
+    one = pa.table({"id": ["ab"], "x": ["c"]})
+    other = pa.table({"id": ["a"], "x": ["bc"]})
+    assert fingerprint(one, "id").checksum != fingerprint(other, "id").checksum
