@@ -29,14 +29,32 @@ MERGE = "loader.merge"
 
 
 def pause_at(effect: str, paused: Path) -> Port:
-    """Stops this process with SIGSTOP just before the first effect whose name begins with `effect`."""
+    """Stops this process with SIGSTOP just before the first effect whose name begins with `effect`.
+
+    Never while the drive table is written: a stopped process would keep SQLite's lock, as it would DuckDB's.
+    """
+    writing = 0
+
+    def quiet() -> bool:
+        """In the loop's own thread no write can end meanwhile, so there the next effect has to do."""
+        if threading.current_thread() is threading.main_thread():
+            return not writing
+        while writing:
+            time.sleep(0.001)
+        return True
 
     @contextmanager
     def port(name: str) -> Iterator[None]:
-        if name.startswith(effect) and not paused.exists():
+        nonlocal writing
+        if name.startswith(effect) and not paused.exists() and quiet():
             paused.write_text(name)
             os.kill(os.getpid(), signal.SIGSTOP)
-        yield
+        writes = name.startswith("drive.")
+        writing += writes
+        try:
+            yield
+        finally:
+            writing -= writes
 
     return port
 
