@@ -16,9 +16,12 @@ PASSING = (*FULL, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, each for its owner only; one that is there stays as it is."""
-    if not folder.is_dir():
+    while not folder.is_dir():
         make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except FileNotFoundError:  # another run cleaned up: its last file was gone, and so the parent was empty
+            continue
         sync_folder(folder.parent)
 
 

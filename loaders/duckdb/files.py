@@ -106,9 +106,13 @@ class StageFiles:
             folder = folder.parent
 
     def under(self, run_hash: str) -> list[str]:
-        """Names of all files of a run of this pipeline, unfinished ones too."""
+        """Names of all files of a run of this pipeline, unfinished ones too.
+
+        The run may be at work elsewhere and clean up meanwhile: a folder that is gone holds nothing.
+        """
         root = self.directory / self._pipeline / run_hash
-        return [path.relative_to(self.directory).as_posix() for path in root.rglob("*") if path.is_file()]
+        paths = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
+        return [path.relative_to(self.directory).as_posix() for path in paths]
 
     def older(self, names: Iterable[str], seconds: float) -> list[str]:
         """Those that were last written before `seconds` since 1970."""
