@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import threading
@@ -21,19 +20,20 @@ from state.drive import Event
 from state.errors import ReceiptMismatch
 from state.model import Run, RunStatus
 from state.port import Port
+from tests.lifecycle.processes import exit_code, process_of
 from tests.lifecycle.world import World, events
 
-SPAWN = multiprocessing.get_context("forkserver")
 SHORT_LEASE = {"windows": {"width": "2h"}, "limits": {"lease_seconds": 1}}
 MERGE = "loader.merge"
 
 
 def pause_at(effect: str, paused: Path) -> Port:
-    """Stops this process with SIGSTOP just before the first effect whose name begins with `effect`.
+    """Stops this process with SIGSTOP, once, just before the first effect whose name begins with `effect`.
 
     Never while the drive table is written: a stopped process would keep SQLite's lock, as it would DuckDB's.
     """
     writing = 0
+    once = threading.Lock()
 
     def quiet() -> bool:
         """In the loop's own thread no write can end meanwhile, so there the next effect has to do."""
@@ -46,7 +46,7 @@ def pause_at(effect: str, paused: Path) -> Port:
     @contextmanager
     def port(name: str) -> Iterator[None]:
         nonlocal writing
-        if name.startswith(effect) and not paused.exists() and quiet():
+        if name.startswith(effect) and not paused.exists() and quiet() and once.acquire(blocking=False):
             paused.write_text(name)
             os.kill(os.getpid(), signal.SIGSTOP)
         writes = name.startswith("drive.")
@@ -85,22 +85,21 @@ def test_a_worker_paused_past_its_lease_is_fenced_g6(tmp_path: Path, effect: str
     world = World(tmp_path, SHORT_LEASE)
     world.write("day", events(100))
     paused, after = tmp_path / "paused", tmp_path / "after"
-    first = SPAWN.Process(target=paused_worker, args=(world, effect, paused, after))
-    first.start()
-    wait_for(paused)
-    second = World(
-        tmp_path, {**SHORT_LEASE, "limits": {"lease_seconds": 1, "spool_directory": f"{tmp_path}/spool2"}}
-    )
-    for _ in range(100):
-        if ended := second.run():
-            break
-        time.sleep(0.1)
-    assert [run.status for run in ended] == [RunStatus.COMPLETED]
-    assert ended[0].token == 2
-    before = state_of(world)
-    os.kill(first.pid, signal.SIGCONT)
-    first.join(30)
-    assert first.exitcode == 0
+    with process_of(paused_worker, world, effect, paused, after) as first:
+        wait_for(paused)
+        second = World(
+            tmp_path, {**SHORT_LEASE, "limits": {"lease_seconds": 1, "spool_directory": f"{tmp_path}/spool2"}}
+        )
+        for _ in range(100):
+            if ended := second.run():
+                break
+            time.sleep(0.1)
+        assert [run.status for run in ended] == [RunStatus.COMPLETED]
+        assert ended[0].token == 2
+        before = state_of(world)
+        os.kill(first.pid, signal.SIGCONT)
+        first.join(30)
+        assert first.exitcode == 0
     assert "RunFenced" in after.read_text().split()
     assert state_of(world) == before
 
@@ -171,10 +170,7 @@ def retried(world: World, run: Run) -> Run:
 
 
 def kill_after_commit(world: World) -> None:
-    process = SPAWN.Process(target=killed_after_commit, args=(world,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_code(killed_after_commit, world) == -signal.SIGKILL
     assert len(world.receipts()) == 1
 
 
@@ -194,13 +190,10 @@ def test_two_workers_share_the_windows_and_load_each_once(tmp_path: Path):
     world = World(tmp_path, {"windows": {"width": "10m", "max_open": 2}, "limits": patient})
     world.write("day", events(120))
     other = World(tmp_path, {**world.settings, "limits": {**patient, "spool_directory": f"{tmp_path}/spool2"}})
-    first = SPAWN.Process(target=World.run, args=(world,))
-    second = SPAWN.Process(target=World.run, args=(other,))
-    for process in (first, second):
-        process.start()
-    for process in (first, second):
-        process.join(120)
-        assert process.exitcode == 0
+    with process_of(World.run, world) as first, process_of(World.run, other) as second:
+        for process in (first, second):
+            process.join(120)
+            assert process.exitcode == 0
     world.run()
     assert sorted(world.receipts()) == sorted(run.name for run in world.runs())
     assert world.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]

@@ -6,7 +6,6 @@ tried three ways: killed before it, killed after it, and its answer lost. The re
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +16,8 @@ import pytest
 
 from state.model import RunStatus
 from tests.lifecycle.ports import Moment, recorder, trap
+from tests.lifecycle.processes import exit_code
 from tests.lifecycle.world import START, World, events
-
-SPAWN = multiprocessing.get_context("forkserver")
-SPAWN.set_forkserver_preload(["tests.lifecycle.world", "tests.lifecycle.ports"])
 
 MODES = {
     "merge": {},
@@ -46,15 +43,6 @@ def attempt(world: World, point: Point | None) -> None:
     assert all(run.status is RunStatus.COMPLETED for run in runs if not run.unfinished)
 
 
-def in_process(world: World, point: Point | None) -> int:
-    """Exit code of a worker process of its own; -9: killed."""
-    process = SPAWN.Process(target=attempt, args=(world, point))
-    process.start()
-    process.join(60)
-    assert process.exitcode is not None, "the worker process hangs"
-    return process.exitcode
-
-
 def new_world(root: Path, mode: str) -> World:
     world = World(root, MODES[mode])
     world.write("day", events(100, START, timedelta(seconds=60)))
@@ -71,11 +59,11 @@ def points(names: list[str]) -> list[Point]:
 def survives(base: Path, mode: str, point: Point, expected: tuple[str, list[str]]) -> str:
     """Kill at `point`, restart with an empty spool; what is wrong afterwards, or an empty text."""
     world = new_world(base / f"{point.number:04d}-{point.moment.name.lower()}", mode)
-    code = in_process(world, point)
+    code = exit_code(attempt, world, point)
     if point.moment is not Moment.ANSWER_LOST and code != -9:
         return f"{point}: was not killed, exit {code}"
     shutil.rmtree(world.root / "spool", ignore_errors=True)
-    again = in_process(world, None)
+    again = exit_code(attempt, world, None)
     found = (world.content_hash(), sorted(world.receipts()))
     left = [name for (name,) in world.query("SELECT table_name FROM duckdb_tables()") if "_A" in name]
     left += [str(file) for file in (world.root / "stage").rglob("*.parquet")]

@@ -13,7 +13,8 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from tests.lifecycle.test_crash import MODES, SPAWN, attempt
+from tests.lifecycle.processes import process_of
+from tests.lifecycle.test_crash import MODES, attempt
 from tests.lifecycle.world import START, World, events
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
@@ -32,14 +33,12 @@ def killed_until_done(made: World, dice: random.Random) -> int:
     """Start workers and kill each after a random time, until one ends by itself; returns the kills."""
     kills = 0
     while True:
-        worker = SPAWN.Process(target=attempt, args=(made, None))
-        worker.start()
-        worker.join(dice.uniform(0.05, LONGEST_LIFE_SECONDS))
-        if worker.exitcode is not None:
-            assert worker.exitcode == 0
+        with process_of(attempt, made, None) as worker:
+            worker.join(dice.uniform(0.05, LONGEST_LIFE_SECONDS))
+            ended = worker.exitcode
+        if ended is not None:
+            assert ended == 0
             return kills
-        worker.kill()
-        worker.join()
         kills += 1
         shutil.rmtree(made.root / "spool", ignore_errors=True)
 
