@@ -1,0 +1,1 @@
+"""The drive table in MySQL or MariaDB: the backend of many replicas."""
