@@ -40,8 +40,8 @@ class MysqlDriveSettings(Group):
     """Seconds that a write waits for another process, and that one which stands still inside a write keeps others
     waiting (MySQL: a minute). Default 10: a write takes milliseconds."""
     answer_timeout_seconds: WholeSeconds = 60
-    """Seconds for one answer of the server; the connection is given up after that. Default 60: longer than any wait
-    that the server allows."""
+    """Seconds for one answer of the server, then the connection is given up. Default 60: longer than a wait for a
+    lock."""
 
     @model_validator(mode="after")
     def _agree(self) -> MysqlDriveSettings:
