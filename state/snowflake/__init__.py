@@ -1,0 +1,1 @@
+"""Snowflake sessions, shared by the drive table and the loader: login, parameters, tags, names, errors."""

@@ -1,0 +1,157 @@
+"""Logging in: the credential, one login at a time, and a pause after a refusal (N-2, N-7, N-8, N-9)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from snowflake.connector import aio
+from snowflake.connector import errors as vendor
+
+from state.errors import ConfigurationError, SluicewayError
+from state.port import Port
+from state.snowflake.errors import KEY_REJECTED, explain
+from state.snowflake.parameters import parameters
+from state.snowflake.settings import SnowflakeConnection
+from state.snowflake.tag import Tag
+
+FIRST_PAUSE, LONGEST_PAUSE = 60.0, 1_800.0
+"""Seconds without a login after a refused one; doubled by each further refusal."""
+
+LOGOUT_SECONDS = 5
+TRIES = 4
+"""HTTP tries of one request within its time limit."""
+
+
+class Login:
+    """The logins of one process to one account.
+
+    One at a time: whoever waits while another login fails gets that failure instead of a try of its own. After a
+    refusal that an operator must mend, none is tried with the same credential until the pause is over: a user that
+    many workers hammer at is locked.
+    """
+
+    def __init__(self, settings: SnowflakeConnection, *, clock: Callable[[], float], port: Port) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._port = port
+        self._turn = asyncio.Lock()
+        self._attempts = 0
+        self._failure: SluicewayError | None = None
+        self._refused: bytes = b""
+        self._refusals = 0
+        self._until = 0.0
+
+    async def connect(self, tag: Tag) -> aio.SnowflakeConnection:
+        """A new session of the driver. Raises what the login became, `ConfigurationError` while a pause lasts."""
+        arrived = self._attempts
+        async with self._turn:
+            if self._failure is not None and self._attempts > arrived:
+                raise _copied(self._failure)
+            secret = self._secret()
+            self._require_no_pause(secret)
+            try:
+                connection = await self._login(secret, tag)
+            except SluicewayError as error:
+                self._attempts += 1
+                self._failure = error
+                if isinstance(error, ConfigurationError):
+                    self._pause(secret)
+                raise
+            self._failure, self._refusals, self._refused = None, 0, b""
+            return connection
+
+    async def _login(self, secret: dict[str, str], tag: Tag) -> aio.SnowflakeConnection:
+        try:
+            return await self._open(secret, tag)
+        except vendor.Error as error:
+            again = self._secret()
+            if error.errno not in KEY_REJECTED or again == secret:
+                raise explain(error, self._doing, changes=False) from error
+        try:
+            return await self._open(again, tag)  # the key was replaced while this login was on its way
+        except vendor.Error as error:
+            raise explain(error, self._doing, changes=False) from error
+
+    async def _open(self, secret: dict[str, str], tag: Tag) -> aio.SnowflakeConnection:
+        with self._port("snowflake.login"):
+            return await aio.connect(**options(self._settings, tag), **secret)
+
+    @property
+    def _doing(self) -> str:
+        return f"login to Snowflake account {self._settings.account} as {self._settings.user}"
+
+    def _secret(self) -> dict[str, str]:
+        """The credential as the driver takes it, read now."""
+        settings = self._settings
+        if settings.private_key is not None:
+            given = {"authenticator": "SNOWFLAKE_JWT", "private_key": settings.private_key.read()}
+            if settings.private_key_passphrase is not None:
+                given["private_key_password"] = settings.private_key_passphrase.read()
+            return given
+        if (token := settings.programmatic_access_token) is not None:
+            return {"authenticator": "PROGRAMMATIC_ACCESS_TOKEN", "token": token.read()}
+        if (token := settings.oauth_token) is not None:
+            return {"authenticator": "OAUTH", "token": token.read()}
+        assert settings.password is not None  # the settings hold exactly one credential
+        return {"authenticator": "SNOWFLAKE", "password": settings.password.read()}
+
+    def _require_no_pause(self, secret: dict[str, str]) -> None:
+        left = self._until - self._clock()
+        if left > 0 and self._failure is not None and _fingerprint(secret) == self._refused:
+            until = (datetime.now(UTC) + timedelta(seconds=left)).strftime("%Y-%m-%d %H:%M:%S UTC")
+            raise ConfigurationError(
+                f"{self._failure.message}; no login is tried until {until}",
+                hint=f"{self._failure.hint} A new credential is tried at once.",
+                code=self._failure.code,
+            )
+
+    def _pause(self, secret: dict[str, str]) -> None:
+        self._refused = _fingerprint(secret)
+        self._until = self._clock() + min(FIRST_PAUSE * 2**self._refusals, LONGEST_PAUSE)
+        self._refusals += 1
+
+
+def options(settings: SnowflakeConnection, tag: Tag) -> dict[str, Any]:
+    """How the driver is to connect, without the credential: nothing beside the account is asked or written."""
+    given: dict[str, Any] = {
+        "account": settings.account,
+        "user": settings.user,
+        "role": settings.role,
+        "warehouse": settings.warehouse,
+        "protocol": settings.protocol,
+        "application": "Sluiceway",
+        "paramstyle": "qmark",
+        "secondary_roles": "NONE",
+        "autocommit": True,
+        "session_parameters": parameters(settings, tag) | {"CLIENT_TELEMETRY_ENABLED": "false"},
+        "login_timeout": settings.login_timeout_seconds,
+        "request_timeout": settings.request_timeout_seconds,
+        "retry_timeout": settings.request_timeout_seconds,
+        "query_timeout": settings.statement_timeout_seconds + settings.request_timeout_seconds,
+        "retry_max_attempts": TRIES,
+        "put_get_max_attempts": TRIES,
+        "client_session_keep_alive": False,
+        "client_store_temporary_credential": False,
+        "client_out_of_band_telemetry_enabled": False,
+        "server_session_keep_alive": False,
+        "enable_server_session_keep_alive_auto_detection": False,
+        "logout_max_attempts": 1,
+        "logout_total_timeout_seconds": LOGOUT_SECONDS,
+    }
+    if settings.host is not None:
+        given["host"] = settings.host
+    if settings.port is not None:
+        given["port"] = settings.port
+    return given
+
+
+def _fingerprint(secret: dict[str, str]) -> bytes:
+    return hashlib.sha256(repr(sorted(secret.items())).encode()).digest()
+
+
+def _copied(error: SluicewayError) -> SluicewayError:
+    return type(error)(error.message, hint=error.hint, code=error.code)

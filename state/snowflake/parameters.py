@@ -1,0 +1,44 @@
+"""Session parameters that every session has: sent with the login, read back before it is used (N-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from state.errors import ConfigurationError
+from state.snowflake.settings import SnowflakeConnection
+from state.snowflake.tag import Tag
+
+
+def parameters(settings: SnowflakeConnection, tag: Tag) -> dict[str, str]:
+    """The parameters of a session, as Snowflake shows them.
+
+    `ABORT_DETACHED_QUERY` is true: a statement of a process that is gone ends, and what became of it is settled by
+    fence and receipt, not by asking for its query id.
+    """
+    return {
+        "QUERY_TAG": str(tag),
+        "STATEMENT_TIMEOUT_IN_SECONDS": str(settings.statement_timeout_seconds),
+        "STATEMENT_QUEUED_TIMEOUT_IN_SECONDS": str(settings.queued_timeout_seconds),
+        "LOCK_TIMEOUT": str(settings.lock_timeout_seconds),
+        "TRANSACTION_ABORT_ON_ERROR": "true",
+        "ERROR_ON_NONDETERMINISTIC_MERGE": "true",
+        "TIMEZONE": "UTC",
+        "QUOTED_IDENTIFIERS_IGNORE_CASE": "false",
+        "ABORT_DETACHED_QUERY": "true",
+        "AUTOCOMMIT": "true",
+    }
+
+
+def require(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Raise `ConfigurationError` if a parameter did not become what was asked for."""
+    wrong = [
+        f"{name} is {found.get(name, 'not shown')!r} instead of {value!r}"
+        for name, value in wanted.items()
+        if found.get(name, "").lower() != value.lower()
+    ]
+    if wrong:
+        raise ConfigurationError(
+            f"Snowflake did not take the parameters of the session: {'; '.join(wrong)}",
+            hint="Look for what sets them for this user or account (SHOW PARAMETERS FOR USER).",
+            code="session_parameters",
+        )
