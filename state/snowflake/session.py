@@ -80,7 +80,7 @@ class Session:
     async def put(self, path: Path, location: str) -> Mapping[str, Any]:
         """Upload one file as it is, over one of the same name; the one record that tells what became of it.
 
-        `path`: absolute. `location`: as it stands in a statement, `@DB.SCHEMA.STAGE/folder/`. The file is streamed.
+        `path`: absolute. `location`: as it stands in a statement, `@DB.SCHEMA.STAGE/folder/`. It is streamed.
         """
         (record,) = await self.records(f"PUT {text(f'file://{path}')} {location} {PUT_OPTIONS}")
         return record
