@@ -6,7 +6,7 @@ from hypothesis import settings
 
 from tests.contract.kill_matrix import PROVEN
 
-pytest_plugins = ["tests.servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures", "tests.snowflake.fixtures"]
 
 settings.register_profile("no deadlines", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadlines")

@@ -1,4 +1,5 @@
-"""Brings what the server tests need onto this machine: a JDK and Maven from Debian, the servers from Maven.
+"""Brings what the server tests need onto this machine: a JDK and Maven from Debian, search servers from Maven,
+and from PyPI the environment of the Snowflake test server.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -14,6 +15,7 @@ import sys
 from tests.servers.farm import releases
 from tests.servers.java import java_home
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
+from tests.snowflake import environment
 
 JAVA = WITH_SECURITY_MANAGER
 """Runs all three servers of `make test`."""
@@ -31,6 +33,9 @@ def main() -> None:
         if not (cache() / str(release)).is_dir():
             print(f"fetching {release} into {cache()}", flush=True)
             install(release)
+    if not environment.home().is_dir():
+        print(f"installing the Snowflake test server into {environment.cache()}", flush=True)
+        environment.python()
 
 
 def _from_debian(wanted: list[str]) -> None:
