@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from loaders.archive_settings import ArchivePlace
 from state.checks import Check
 from state.contract import Contract
 from state.model import Attempt, Chunk, Manifest, Receipt, RunId, Window
@@ -142,10 +143,12 @@ class Loader(Protocol):
     async def loads(self, pipeline: str) -> Loads:
         """Receipts and the highest token of a pipeline in this target; empty if there is no load table."""
 
-    async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
-        """Archive the run's staged files if asked, then remove them and all stage tables of the run.
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
+        """Archive the manifest's staged files if asked (`loaders.archive.Archive.keep` for each), then remove all
+        files and stage tables of the run. If one could not be archived, nothing of the run is removed.
 
-        Returns the number of files removed. Repeatable; files that are already gone are no error.
+        Returns the number of files removed. Repeatable; files that are already gone are no error, but a chunk that
+        is neither staged nor archived is a `PermanentError` where an archive was asked for.
         """
 
     async def sweep(

@@ -1,17 +1,24 @@
-"""Folders on a local disk, and what the disk's errors mean."""
+"""Folders and whole files on a local disk, and what the disk's errors mean."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from loaders.parquet import sync_folder
-from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.errors import ConfigurationError, RestartAttempt, SluicewayError, TransientError
+from state.model import Chunk
+from state.port import Port
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 PASSING = (*FULL, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+UNFINISHED = ".part"
+"""Ending of a file that is still being written."""
 
 
 def make_folder(folder: Path) -> None:
@@ -49,3 +56,42 @@ def disk_error(directory: Path, setting: str, error: OSError) -> SluicewayError:
         code="stage",
         path=setting,
     )
+
+
+def copied(source: Path, path: Path, chunk: Chunk, port: Port, call: str) -> None:
+    """Copy a chunk's file to `path`: temporary name, sync, verify, rename. Raises `RestartAttempt` if the bytes
+    that arrived are not the chunk's."""
+    make_folder(path.parent)
+    unfinished = path.with_name(path.name + UNFINISHED)
+    with port(f"{call}.write"):
+        write(source, unfinished)
+    if not is_chunk(unfinished, chunk):
+        unfinished.unlink(missing_ok=True)
+        raise RestartAttempt(
+            f"the file of {chunk.name} is not what was written for it: size or SHA-256 differ",
+            hint="Its part is read again. If that happens again, look at the disk.",
+            code="stage_file_changed",
+        )
+    with port(f"{call}.rename"):
+        unfinished.rename(path)
+        sync_folder(path.parent)
+
+
+def write(source: Path, target: Path) -> None:
+    """Copy bytes into a new file of mode 0600, and sync it."""
+    handle = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as writer, source.open("rb") as reader:
+        while block := reader.read(1 << 20):
+            writer.write(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def is_chunk(path: Path, chunk: Chunk) -> bool:
+    """True if the file is there and its bytes are the chunk's."""
+    try:
+        with path.open("rb") as file:
+            same_size = os.fstat(file.fileno()).st_size == chunk.bytes
+            return same_size and hashlib.file_digest(file, "sha256").hexdigest() == chunk.sha256
+    except FileNotFoundError:
+        return False

@@ -17,9 +17,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from loaders.archive import Archive
+from loaders.archive_settings import ArchivePlace
 from loaders.base import ConflictPolicy, Copied, Counts, Held, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
-from loaders.disk import disk_errors, make_folder
+from loaders.memory_files import archive_all, rows_told
 from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile, require_known
 from state.checks import Check
 from state.contract import READ_AT, RUN, Contract
@@ -301,20 +303,16 @@ class MemoryLoader:
     def _highest_token(self, pipeline: str) -> int:
         return max((claim.token for claim in self.target.claims if claim.run.pipeline == pipeline), default=0)
 
-    async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         if archive is not None:
-            self._archive(manifest.chunks, Path(archive))
+            await self._archive(manifest.chunks, archive)
         names = {chunk.name for chunk in manifest.chunks} | set(self._files_of([attempt.run]))
         with self._port("loader.clean.file"):
             self._drop(self._tables_of([attempt.run]))
             return self._remove(names)
 
-    def _archive(self, chunks: Iterable[Chunk], folder: Path) -> None:
-        with disk_errors(folder, "phases.stage_cleaning.archive"):
-            for chunk in chunks:
-                if chunk.name in self.target.files:
-                    make_folder((folder / chunk.name).parent)
-                    (folder / chunk.name).write_bytes(self._staged(chunk))
+    async def _archive(self, chunks: Iterable[Chunk], place: ArchivePlace) -> None:
+        await archive_all(self.target, chunks, Archive(place, self._port))
 
     def _files_of(self, runs: Iterable[RunId]) -> list[str]:
         folders = tuple(f"{run.pipeline}/{run.hash}/" for run in runs)
@@ -341,8 +339,3 @@ class MemoryLoader:
 
     async def aclose(self) -> None:
         """Nothing to release; the target stays for whoever still holds it."""
-
-
-def rows_told(data: bytes) -> int:
-    """Rows of a Parquet file, by its footer."""
-    return int(pq.read_metadata(io.BytesIO(data)).num_rows)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 
 from connectors.registry import SourceSettings
+from loaders.archive_settings import ArchiveAccess, ArchivePlace, ArchiveUrl
 from loaders.registry import StageSettings, TargetSettings
 from service.cron import check_cron
 from service.instants import at_most_a_year, instant, zone_name
@@ -141,10 +142,18 @@ class Audit(PhaseSettings):
 class StageCleaning(PhaseSettings):
     """Phase 6: archive and remove what was staged."""
 
-    archive: Annotated[str, Field(min_length=1)] | None = None
-    """Folder that chunks are kept in before they leave the stage. Default none: the source still has the rows."""
+    archive: ArchiveUrl | None = None
+    """Where chunks are kept before they leave the stage: a folder, `s3://bucket/prefix` or `gs://bucket/prefix`;
+    each file is read back and compared. Default none: the source still has the rows."""
+    archive_access: ArchiveAccess = ArchiveAccess()
+    """How the object store of `archive` is reached. Default: as the machine is set up."""
     allow_unproven: StrictBool = False
     """Clean up although the audit says UNPROVEN. Default false: the staged files are then the best evidence."""
+
+    @property
+    def place(self) -> ArchivePlace | None:
+        """The archive with its access; None if nothing is archived."""
+        return None if self.archive is None else ArchivePlace(self.archive, self.archive_access)
 
 
 class TargetCleaning(PhaseSettings):

@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from loaders.archive_settings import ArchiveAccess
 from service.app import opened
 from service.doctor import existing
 from service.events import Emit
@@ -36,7 +37,7 @@ def confined(config: PipelineConfig, folder: Path) -> PipelineConfig:
     """`config` that writes below `folder` only."""
     cleaning = config.phases.stage_cleaning
     archive = cleaning.archive and str(folder / "archive")
-    cleaning = cleaning.model_copy(update={"archive": archive})
+    cleaning = cleaning.model_copy(update={"archive": archive, "archive_access": ArchiveAccess()})
     changes = {
         "stage_system": config.stage_system.model_copy(update={"directory": folder / "stage"}),
         "target_system": config.target_system.model_copy(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,14 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loaders.disk import disk_errors, make_folder
-from loaders.parquet import footer_rows, sync_folder
-from state.errors import PermanentError, RestartAttempt
+from loaders.disk import copied, disk_errors, is_chunk, make_folder
+from loaders.parquet import footer_rows
+from state.errors import RestartAttempt
 from state.model import Chunk
 from state.port import Port
-
-UNFINISHED = ".part"
-"""Ending of a file that is still being written."""
 
 
 class StageFiles:
@@ -69,21 +65,6 @@ class StageFiles:
         paths = [path for chunk in chunks if (path := self.path(chunk.name)).is_file()]
         return len(paths), sum(rows_told(path) for path in paths)
 
-    def archive(self, chunks: Iterable[Chunk], archive: Path) -> None:
-        """Copy what is here to another directory, verified; what is not here any more was archived before."""
-        with disk_errors(archive, "phases.stage_cleaning.archive"):
-            for chunk in chunks:
-                path = self.path(chunk.name)
-                if path.is_file() and not is_chunk(archive / chunk.name, chunk):
-                    try:
-                        copied(path, archive / chunk.name, chunk, self._port, "loader.archive")
-                    except RestartAttempt as error:  # nothing is read again for the sake of an archive
-                        raise PermanentError(
-                            f"the staged file {chunk.name} was changed, it is neither archived nor removed",
-                            hint="Look at who writes to the stage directory; the target is not touched by this.",
-                            code=error.code,
-                        ) from error
-
     def remove(self, names: Iterable[str]) -> int:
         """Remove files and the folders that get empty; returns how many were here."""
         removed = 0
@@ -125,45 +106,6 @@ class StageFiles:
             if changed < seconds:
                 found.append(name)
         return found
-
-
-def copied(source: Path, path: Path, chunk: Chunk, port: Port, call: str) -> None:
-    """Copy a chunk's file to `path`: temporary name, sync, verify, rename. Raises `RestartAttempt` if the bytes
-    that arrived are not the chunk's."""
-    make_folder(path.parent)
-    unfinished = path.with_name(path.name + UNFINISHED)
-    with port(f"{call}.write"):
-        write(source, unfinished)
-    if not is_chunk(unfinished, chunk):
-        unfinished.unlink(missing_ok=True)
-        raise RestartAttempt(
-            f"the file of {chunk.name} is not what was written for it: size or SHA-256 differ",
-            hint="Its part is read again. If that happens again, look at the disk.",
-            code="stage_file_changed",
-        )
-    with port(f"{call}.rename"):
-        unfinished.rename(path)
-        sync_folder(path.parent)
-
-
-def write(source: Path, target: Path) -> None:
-    """Copy bytes into a new file of mode 0600, and sync it."""
-    handle = os.open(target, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as writer, source.open("rb") as reader:
-        while block := reader.read(1 << 20):
-            writer.write(block)
-        writer.flush()
-        os.fsync(writer.fileno())
-
-
-def is_chunk(path: Path, chunk: Chunk) -> bool:
-    """True if the file is there and its bytes are the chunk's."""
-    try:
-        with path.open("rb") as file:
-            same_size = os.fstat(file.fileno()).st_size == chunk.bytes
-            return same_size and hashlib.file_digest(file, "sha256").hexdigest() == chunk.sha256
-    except FileNotFoundError:
-        return False
 
 
 def rows_told(path: Path) -> int:

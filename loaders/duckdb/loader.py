@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from loaders.archive import Archive
+from loaders.archive_settings import ArchivePlace
 from loaders.base import Copied, Counts, Held, Loads, Staged
 from loaders.columns import Needs, require_usable
 from loaders.duckdb import copying, looking
@@ -115,13 +117,15 @@ class DuckDBLoader:
             return Loads()
         return await self._call("loads", lambda work: work.of(pipeline).ledger.loads())
 
-    async def clean(self, attempt: Attempt, manifest: Manifest, archive: str | None) -> int:
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         def cleaned() -> int:
-            if archive is not None:
-                self._files.archive(manifest.chunks, Path(archive))
             named = {chunk.name for chunk in manifest.chunks}
             return self._files.remove(named | set(self._files.under(attempt.run.hash)))
 
+        if archive is not None:
+            shelf = Archive(archive, self._port)
+            for chunk in manifest.chunks:
+                await shelf.keep(chunk, self._files.path(chunk.name))
         removed = await asyncio.to_thread(cleaned)
         await self._call("clean", lambda work: looking.drop(work, looking.tables_of_run(work, attempt), "clean"))
         return removed

@@ -20,5 +20,5 @@ async def perform(bench: Bench) -> Outcome:
             hint="Set phases.stage_cleaning.allow_unproven: true to clean up after an audit that proves less.",
             code="not_proven",
         )
-    removed = await bench.loader.clean(bench.attempt, bench.run.manifest, settings.archive)
+    removed = await bench.loader.clean(bench.attempt, bench.run.manifest, settings.place)
     return Outcome({"files_removed": removed, "archive": settings.archive})

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from loaders.base import Staged
-from loaders.memory import MemoryLoader, rows_told
+from loaders.memory import MemoryLoader
+from loaders.memory_files import rows_told
 from loaders.memory_rows import MemoryTable, reconcile
 from state.contract import is_json
 from state.errors import ConfigurationError, ContractError, RestartAttempt
@@ -209,16 +210,20 @@ class CleansEverything(MemoryLoader):
 
 
 class ForgetsTheArchive(MemoryLoader):
-    def _archive(self, chunks, folder):
-        if folder.exists():
-            super()._archive(chunks, folder)
+    async def _archive(self, chunks, place):
+        if is_there(place):
+            await super()._archive(chunks, place)
 
 
 class ClearsTheWayForTheArchive(MemoryLoader):
-    def _archive(self, chunks, folder: Path):
-        if folder.is_file():
-            folder.unlink()
-        super()._archive(chunks, folder)
+    async def _archive(self, chunks, place):
+        make_way(place)
+        await super()._archive(chunks, place)
+
+
+class ArchivesWhatIsThere(MemoryLoader):
+    async def _archive(self, chunks, place):
+        await super()._archive([chunk for chunk in chunks if chunk.name in self.target.files], place)
 
 
 class SweepsWhatIsNamed(MemoryLoader):
@@ -252,6 +257,15 @@ class ClosesOnce(MemoryLoader):
         self.closed = True
 
 
+def is_there(place) -> bool:
+    return Path(place.url).exists()
+
+
+def make_way(place) -> None:
+    if Path(place.url).is_file():
+        Path(place.url).unlink()
+
+
 STAGE = {
     "check makes the table": CheckMakesTheTable,
     "an empty table gets a new identity each time": AnEmptyTableGetsANewIdentityEachTime,
@@ -280,6 +294,7 @@ STAGE = {
     "cleans everything": CleansEverything,
     "forgets the archive": ForgetsTheArchive,
     "clears the way for the archive": ClearsTheWayForTheArchive,
+    "archives what is there": ArchivesWhatIsThere,
     "sweeps what is named": SweepsWhatIsNamed,
     "sweeps the young": SweepsTheYoung,
     "sweeps all runs of the pipeline": SweepsAllRunsOfThePipeline,

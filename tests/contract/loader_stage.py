@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from loaders.archive_settings import ArchivePlace
 from loaders.base import Held
 from loaders.columns import FILE, ROW
 from state.contract import READ_AT
-from state.errors import ConfigurationError, RestartAttempt
+from state.errors import ConfigurationError, PermanentError, RestartAttempt
 from tests.contract.loader_desk import (
     APPEND,
     CONTRACT,
@@ -228,7 +229,7 @@ async def clean_archives_before_it_removes(make) -> None:
         loader, archive = d.loader(), d.folder / "archive"
         staged = await d.stage(loader, attempt(), rows(("a", 1, 1)))
         for _ in range(2):
-            await loader.clean(attempt(), staged.manifest, str(archive))
+            await loader.clean(attempt(), staged.manifest, ArchivePlace(str(archive)))
             [chunk] = staged.manifest.chunks
             assert (archive / chunk.name).read_bytes() == (d.folder / "1.parquet").read_bytes()
         assert d.place.files() == []
@@ -239,8 +240,20 @@ async def clean_keeps_what_it_could_not_archive(make) -> None:
         staged = await d.stage(d.loader(), attempt(), rows(("a", 1, 1)))
         (d.folder / "blocked").write_text("a file where the archive should be")
         with pytest.raises(ConfigurationError, match="blocked"):
-            await staged.loader.clean(attempt(), staged.manifest, str(d.folder / "blocked"))
+            await staged.loader.clean(attempt(), staged.manifest, ArchivePlace(str(d.folder / "blocked")))
         assert d.place.files() == [chunk.name for chunk in staged.manifest.chunks]
+
+
+async def clean_misses_what_is_neither_staged_nor_archived(make) -> None:
+    async with desk(make) as d:
+        loader = d.loader()
+        staged = await d.stage(loader, attempt(), rows(("a", 1, 1)), rows(("b", 1, 1)))
+        first, second = (chunk.name for chunk in staged.manifest.chunks)
+        d.place.remove_file(second)
+        with pytest.raises(PermanentError, match=second):
+            await loader.clean(attempt(), staged.manifest, ArchivePlace(str(d.folder)))
+        assert (d.folder / first).is_file()
+        assert d.place.files() == [first]
 
 
 def soon() -> datetime:
@@ -311,6 +324,7 @@ CLAUSES = {
         clean_removes_this_run_and_no_other,
         clean_archives_before_it_removes,
         clean_keeps_what_it_could_not_archive,
+        clean_misses_what_is_neither_staged_nor_archived,
         sweep_keeps_what_is_named,
         sweep_leaves_what_is_young,
         sweep_leaves_other_runs_alone,

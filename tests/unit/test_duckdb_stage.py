@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from loaders.archive_settings import ArchivePlace
 from loaders.disk import disk_error
 from state.contract import Contract
 from state.errors import ConfigurationError, ContractError, PermanentError, RestartAttempt, TransientError
@@ -27,7 +28,7 @@ async def test_files_and_folders_are_for_their_owner_only():
         assert mode(path) == 0o600
         assert {mode(folder) for folder in (d.place.stage, path.parent, path.parent.parent)} == {0o700}
         archive = d.folder / "far" / "archive"
-        await staged.loader.clean(attempt(), staged.manifest, str(archive))
+        await staged.loader.clean(attempt(), staged.manifest, ArchivePlace(str(archive)))
         assert mode(archive / staged.manifest.chunks[0].name) == 0o600
         assert mode(archive) == 0o700
 
@@ -78,7 +79,7 @@ async def test_a_file_that_was_changed_is_neither_archived_nor_removed():
         first, second = (chunk.name for chunk in staged.manifest.chunks)
         d.place.change_file(second)
         with pytest.raises(PermanentError, match=second):
-            await staged.loader.clean(attempt(), staged.manifest, str(d.folder / "archive"))
+            await staged.loader.clean(attempt(), staged.manifest, ArchivePlace(str(d.folder / "archive")))
         assert d.place.files() == sorted([first, second])
         assert d.place.stage_tables() == [staged.table]
 
@@ -89,9 +90,9 @@ async def test_a_clean_up_that_was_cut_off_after_archiving_goes_on():
         staged = await d.stage(d.loader(), attempt(), rows(("a", 1, 1)), rows(("b", 1, 1)))
         cut = d.loader(port=breaking("loader.clean.file"))
         with pytest.raises(TransientError):
-            await cut.clean(attempt(), staged.manifest, str(archive))
+            await cut.clean(attempt(), staged.manifest, ArchivePlace(str(archive)))
         d.place.remove_file(staged.manifest.chunks[0].name)
-        assert await staged.loader.clean(attempt(), staged.manifest, str(archive)) == 1
+        assert await staged.loader.clean(attempt(), staged.manifest, ArchivePlace(str(archive))) == 1
         assert all((archive / chunk.name).is_file() for chunk in staged.manifest.chunks)
 
 
