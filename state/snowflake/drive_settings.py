@@ -25,5 +25,5 @@ class SnowflakeDriveTable(Group):
     type: Literal["snowflake"]
     """Kind of drive table. No default here."""
     database_schema: Annotated[str, AfterValidator(_schema)]
-    """`DATABASE.SCHEMA` that holds the drive table's objects; deploy/sql/drive_table.sql makes them. The account and
+    """`DATABASE.SCHEMA` of its tables and views; deploy/sql/drive_table.sql makes them. The account and
     the login are those of `snowflake_connection`. No default."""
