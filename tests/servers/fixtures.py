@@ -1,14 +1,17 @@
-"""What tests on real search servers share; `tests/conftest.py` takes these in.
+"""What tests on real servers share; `tests/conftest.py` takes these in.
 
-A test that takes `server` runs on every release of the session. To run on some only:
+A test that takes `server`, a search server, runs on every release of the session. To run on some only:
 `@pytest.mark.parametrize("server", [OS2], indirect=True)`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.servers.farm import FARM, finish, note_wanted, releases
+from tests.servers.mariadb import MariaServer
 from tests.servers.search import SearchServer
 
 
@@ -16,6 +19,16 @@ from tests.servers.search import SearchServer
 def server(request) -> SearchServer:
     """A running search server of the session; tests use index names of their own (`client.new_index`)."""
     return FARM.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    """A running MariaDB of the session; tests take a fresh `database()` of it."""
+    server = MariaServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
 
 
 def pytest_collection_finish(session):

@@ -1,5 +1,5 @@
-"""Brings what the server tests need onto this machine: a JDK and Maven from Debian, search servers from Maven,
-and from PyPI the environment of the Snowflake test server.
+"""Brings what the server tests need onto this machine: a JDK, Maven and MariaDB from Debian, search servers
+from Maven, and from PyPI the environment of the Snowflake test server.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -14,6 +14,7 @@ import sys
 
 from tests.servers.farm import releases
 from tests.servers.java import java_home
+from tests.servers.mariadb import program
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
 from tests.snowflake import environment
 
@@ -27,6 +28,8 @@ def main() -> None:
         wanted.append("jdk")
     if not shutil.which("mvn") and any(not (cache() / str(release)).is_dir() for release in releases()):
         wanted.append("maven")
+    if program("mariadbd") is None:
+        wanted.append("mariadb-server")
     if wanted:
         _from_debian(wanted)
     for release in releases():
@@ -40,7 +43,9 @@ def main() -> None:
 
 def _from_debian(wanted: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        sys.exit(f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, and mvn: please install them")
+        sys.exit(
+            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn and mariadbd: please install them"
+        )
     _apt("update")
     packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
     print(f"installing {' '.join(packages)} from Debian", flush=True)

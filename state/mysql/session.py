@@ -1,0 +1,185 @@
+"""One connection to MySQL or MariaDB: opened when it is needed, closed when anything went wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiomysql
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.err import InterfaceError, MySQLError, OperationalError
+
+from state.errors import ConfigurationError, SluicewayError
+from state.mysql.errors import NO_TLS, explain, is_lost
+from state.mysql.settings import MysqlDriveSettings
+
+IDLE_SECONDS = 60
+"""The server ends a connection that is silent for so long, and its transaction; the next call opens another."""
+
+Row = dict[str, Any]
+
+_NUMBERS = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
+
+
+class _Connection(aiomysql.Connection):  # type: ignore[misc]
+    """As the driver's, which would go on in the clear with a server, or somebody between, that offers no TLS."""
+
+    async def open(self) -> None:
+        await self._connect()
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise OperationalError(NO_TLS, "the server offers no TLS")
+        await super()._request_authentication()
+
+
+class Session:
+    """One statement at a time. Errors leave it explained; a connection that they broke is closed with them.
+
+    Only `open` and `begin` open a connection: what follows in a transaction never goes on in another one.
+    """
+
+    def __init__(self, settings: MysqlDriveSettings, *, answer_seconds: float | None = None) -> None:
+        self._settings = settings
+        self._answer_seconds = answer_seconds or settings.answer_timeout_seconds
+        self._connection: _Connection | None = None
+
+    async def rows(self, sql: str, *values: Any) -> list[Row]:
+        """The rows of a query, by column; instants come as text."""
+        async with self._answering() as connection, connection.cursor(aiomysql.DictCursor) as cursor:
+            await cursor.execute(sql, values or None)
+            return list(await cursor.fetchall())
+
+    async def execute(self, sql: str, *values: Any) -> int:
+        """Rows that the statement found to change, changed or not (FOUND_ROWS)."""
+        async with self._answering() as connection, connection.cursor() as cursor:
+            return int(await cursor.execute(sql, values or None))
+
+    async def open(self) -> None:
+        """Open a connection, if none is."""
+        if self._connection is None:
+            self._connection = await self._opened()
+
+    async def begin(self) -> None:
+        """Open a transaction; in a new connection if the one at hand was lost while nothing was asked of it."""
+        was_open = self._connection is not None
+        await self.open()
+        try:
+            await self._begin()
+        except SluicewayError:
+            if not was_open or self._connection is not None:
+                raise
+            await self.open()
+            await self._begin()
+
+    async def commit(self) -> None:
+        """Raises `UnknownOutcome` if the answer to COMMIT is lost."""
+        async with self._answering(committing=True) as connection:
+            await connection.commit()
+
+    async def rollback(self) -> None:
+        """Undo the transaction; raises nothing: a connection that is closed has undone it as well."""
+        try:
+            async with self._answering() as connection:
+                await connection.rollback()
+        except SluicewayError:
+            self._drop()
+
+    async def aclose(self) -> None:
+        """Say good-bye and close. Harmless when repeated."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            async with asyncio.timeout(1):
+                await connection.ensure_closed()
+        except (OSError, MySQLError):
+            connection.close()
+
+    async def _begin(self) -> None:
+        async with self._answering() as connection:
+            await connection.begin()
+
+    @asynccontextmanager
+    async def _answering(self, *, committing: bool = False) -> AsyncIterator[_Connection]:
+        """The open connection, for one statement."""
+        connection = self._connection
+        if connection is None:
+            raise explain(self._settings.place, InterfaceError("the connection is lost"))
+        try:
+            async with asyncio.timeout(self._answer_seconds):
+                yield connection
+        except (MySQLError, OSError) as error:
+            if committing or is_lost(error) or connection.closed:
+                self._drop()
+            raise explain(self._settings.place, error, committing=committing) from error
+        except BaseException:
+            self._drop()
+            raise
+
+    async def _opened(self) -> _Connection:
+        connection = _Connection(**self._arguments())
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout_seconds):
+                await connection.open()
+                for statement in _first_words(connection, self._settings):
+                    await connection.query(statement)
+        except (MySQLError, OSError) as error:
+            connection.close()
+            raise explain(self._settings.place, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _arguments(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "host": settings.host,
+            "port": settings.port,
+            "user": settings.user,
+            "password": settings.password.read().encode().decode("latin-1"),  # the driver sends latin-1
+            "db": settings.database,
+            "charset": "utf8mb4",
+            "conv": dict.fromkeys(_NUMBERS, int),  # what is no number stays the text that came
+            "autocommit": True,
+            "client_flag": CLIENT.FOUND_ROWS,
+            "program_name": "sluiceway",
+            "ssl": _tls(settings),
+        }
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _tls(settings: MysqlDriveSettings) -> ssl.SSLContext | None:
+    """Raises `ConfigurationError` if the certificates cannot be read."""
+    if not settings.tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigurationError(
+            f"the certificates in {settings.ca_file} cannot be read: {error.strerror or error}",
+            hint="Set drive_table.ca_file to a file of certificates in PEM form.",
+            code="ca_file",
+            path="drive_table.ca_file",
+        ) from None
+
+
+def _first_words(connection: _Connection, settings: MysqlDriveSettings) -> list[str]:
+    """What every connection is told before anything else. Values are numbers of the settings."""
+    wait = settings.lock_wait_timeout_seconds
+    words = [
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00',"
+        f" innodb_lock_wait_timeout = {wait}, lock_wait_timeout = {wait}, wait_timeout = {IDLE_SECONDS}",
+    ]
+    if "MariaDB" in connection.get_server_info():
+        words.append(f"SET SESSION idle_transaction_timeout = {wait}")
+    return words
