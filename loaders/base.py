@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from loaders.archive_settings import ArchivePlace
+from loaders.retention import Limits, Retired
 from state.checks import Check
 from state.contract import Contract
 from state.model import Attempt, Chunk, Manifest, Receipt, RunId, Window
@@ -149,6 +150,16 @@ class Loader(Protocol):
 
         Returns the number of files removed. Repeatable; files that are already gone are no error, but a chunk that
         is neither staged nor archived is a `PermanentError` where an archive was asked for.
+        """
+
+    async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
+        """Delete the target's rows with `column < before`, whoever wrote them; a NULL is never older.
+
+        One transaction of its own: fence, highest token (`LeaseLost`), count of the matching and of all rows, each
+        by its own query, `limits.require`, DELETE. Without limits it only counts, outside of any transaction, and
+        touches nothing. A date is over when its day is. Repeatable: after `UnknownOutcome` (the answer to COMMIT
+        was lost) it is simply done again. Raises `ConfigurationError` (`unusable_column`) for a column that the
+        target lacks or that is neither timestamp nor date, and what `limits` refuse.
         """
 
     async def sweep(

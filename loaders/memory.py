@@ -22,24 +22,28 @@ from loaders.archive_settings import ArchivePlace
 from loaders.base import ConflictPolicy, Copied, Counts, Held, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
 from loaders.memory_files import archive_all, rows_told
-from loaders.memory_rows import MemoryTable, MemoryTarget, Row, RowRules, Values, inside, reconcile, require_known
+from loaders.memory_ledger import MemoryLedger
+from loaders.memory_rows import (
+    MemoryTable,
+    MemoryTarget,
+    Row,
+    RowRules,
+    Values,
+    inside,
+    older,
+    reconcile,
+    require_known,
+)
+from loaders.retention import Limits, Retired
 from state.checks import Check
 from state.contract import READ_AT, RUN, Contract
-from state.errors import (
-    ConfigurationError,
-    ContractError,
-    LeaseLost,
-    ReceiptMismatch,
-    RestartAttempt,
-    TransientError,
-    UnknownOutcome,
-)
+from state.errors import ConfigurationError, ContractError, RestartAttempt
 from state.memory import system_clock
 from state.model import Attempt, Chunk, Manifest, MergeCounts, Receipt, RunId, Window
 from state.port import Port, direct
 
 
-class MemoryLoader:
+class MemoryLoader(MemoryLedger):
     """`Loader` for the runs of `pipeline` into `table` of a `MemoryTarget`, with the settings of any target."""
 
     def __init__(
@@ -56,14 +60,12 @@ class MemoryLoader:
         port: Port = direct,
         clock: Callable[[], datetime] = system_clock,
     ) -> None:
-        self.target = target
+        super().__init__(target, table, port)
         self._needs = Needs(mode, key, version, cursor)
         self._rules = RowRules(self._needs)
         self._policy = policy
         self._pipeline = pipeline
-        self._table = table
         self._stage = f"{table}_stage"
-        self._port = port
         self._clock = clock
 
     async def check(self) -> Sequence[Check]:
@@ -90,23 +92,6 @@ class MemoryLoader:
             self._require_highest(attempt)
             if attempt not in self.target.claims:
                 self.target.claims.append(attempt)
-
-    def _require_highest(self, attempt: Attempt) -> None:
-        highest = max((claim.token for claim in self._rivals(attempt)), default=0)
-        if highest > attempt.token:
-            raise LeaseLost(
-                f"attempt {attempt.token} of {attempt.name} is fenced: attempt {highest} has taken its span over",
-                code="fenced",
-            )
-
-    def _rivals(self, attempt: Attempt) -> list[Attempt]:
-        """Claims that count against an attempt."""
-        run = attempt.run
-        return [
-            claim
-            for claim in self.target.claims
-            if claim.run.pipeline == run.pipeline and claim.run.window.overlaps(run.window)
-        ]
 
     async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:  # noqa: ARG002 names tell the run
         data = await asyncio.to_thread(path.read_bytes)
@@ -170,30 +155,11 @@ class MemoryLoader:
     async def merge(
         self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
     ) -> Receipt:
-        before = self.target.saved()
-        try:
+        with self._transaction("merge"):
             receipt, new = self._receipt(attempt, manifest, contract, stage=stage_table, identity=identity)
             if new:
-                self._commit()
-        except UnknownOutcome:
-            raise
-        except BaseException:
-            self._roll_back(before)
-            raise
+                self._commit("merge")
         return receipt
-
-    def _commit(self) -> None:
-        sent = False
-        try:
-            with self._port("loader.merge.commit"):
-                sent = True
-        except TransientError as error:
-            if not sent:
-                raise
-            raise UnknownOutcome(f"the answer to COMMIT was lost: {error}", code="commit") from error
-
-    def _roll_back(self, before: MemoryTarget) -> None:
-        self.target.restore(before)
 
     def _receipt(
         self, attempt: Attempt, manifest: Manifest, contract: Contract, *, stage: str, identity: str
@@ -213,23 +179,6 @@ class MemoryLoader:
         with self._port("loader.merge.receipt"):
             self.target.receipts.append((attempt.name, receipt))
         return receipt, True
-
-    def _stored(self, run: RunId) -> Receipt | None:
-        return next((receipt for _, receipt in self.target.receipts if receipt.run == run), None)
-
-    def _require_same(self, stored: Receipt, manifest: Manifest, identity: str) -> None:
-        if stored.manifest_digest != manifest.digest:
-            raise ReceiptMismatch("the target holds a receipt of this run for other data", code="receipt")
-        if stored.target_identity != identity or self._identity() != identity:
-            raise ReceiptMismatch("the target holds a receipt of this run for another table", code="receipt")
-
-    def _require_identity(self, identity: str) -> None:
-        if self._identity() != identity:
-            raise ReceiptMismatch("the target is not the table that this run was prepared for", code="receipt")
-
-    def _identity(self) -> str | None:
-        table = self.target.tables.get(self._table)
-        return table.identity if table is not None and table.identity else None
 
     def _stage_rows(self, stage: str) -> list[Row]:
         if stage not in self.target.tables:
@@ -300,9 +249,6 @@ class MemoryLoader:
             self._identity(),
         )
 
-    def _highest_token(self, pipeline: str) -> int:
-        return max((claim.token for claim in self.target.claims if claim.run.pipeline == pipeline), default=0)
-
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         if archive is not None:
             await self._archive(manifest.chunks, archive)
@@ -323,6 +269,23 @@ class MemoryLoader:
 
     def _drop(self, names: Iterable[str]) -> int:
         return sum(self.target.tables.pop(name, None) is not None for name in names)
+
+    async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
+        table = self.target.tables.get(self._table, MemoryTable(before))
+        is_older = self._older(table, column, before)
+        kept = [row for row in table.rows if not is_older(row)]
+        found = Retired(len(table.rows) - len(kept), len(table.rows))
+        if limits is None:
+            return found
+        with self._transaction("retire"):
+            self._require_highest(attempt)
+            limits.require(found)
+            table.rows = kept
+            self._commit("retire")
+        return Retired(found.matching, found.total, deleted=found.matching)
+
+    def _older(self, table: MemoryTable, column: str, before: datetime) -> Callable[[Row], bool]:
+        return older(table, column, before)
 
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime

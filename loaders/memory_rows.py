@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from loaders.base import ConflictPolicy, Held, Mode
 from loaders.columns import FILE, ROW, Needs
+from loaders.retention import unusable_column
 from state.contract import LOADED_AT, READ_AT, RUN, Contract, is_json, json_field
 from state.errors import ContractError
 from state.model import Attempt, MergeCounts, Receipt, Window
@@ -214,9 +215,25 @@ class RowRules:
         return Held(len(keys), len(keys & {self.key(row) for row in target}))
 
 
+def older(table: MemoryTable, column: str, before: datetime) -> Callable[[Row], bool]:
+    """Whether a row is older; a date is over when its day is. Raises `ConfigurationError` for another column."""
+    if column not in table.columns:
+        raise unusable_column("the target", column, "does not exist")
+    kind = table.columns[column].type
+    if pa.types.is_date(kind):
+        return lambda row: row.get(column) is not None and bool(row[column] < before.date())
+    if not pa.types.is_timestamp(kind):
+        raise unusable_column("the target", column, f"is {kind}, which tells no row's age")
+    return lambda row: row.get(column) is not None and utc(row[column]) < before
+
+
+def utc(at: datetime) -> datetime:
+    """An instant; a naive one is UTC."""
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+
+
 def inside(window: Window, at: Any) -> bool:
     """True if a cursor lies in a window; a naive one is UTC."""
     if at is None:
         return False
-    instant = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return bool(window.start <= instant < window.end)
+    return window.start <= utc(at) < window.end

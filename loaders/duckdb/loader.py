@@ -16,7 +16,7 @@ from loaders.archive import Archive
 from loaders.archive_settings import ArchivePlace
 from loaders.base import Copied, Counts, Held, Loads, Staged
 from loaders.columns import Needs, require_usable
-from loaders.duckdb import copying, looking
+from loaders.duckdb import copying, looking, retiring
 from loaders.duckdb.file import Database, Session
 from loaders.duckdb.files import StageFiles
 from loaders.duckdb.merge import merge
@@ -27,6 +27,7 @@ from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from loaders.duckdb.thread import CallThread
 from loaders.duckdb.types import require_types
 from loaders.duckdb.work import Work
+from loaders.retention import Limits, Retired
 from state.checks import Check
 from state.contract import Contract
 from state.errors import SluicewayError
@@ -129,6 +130,9 @@ class DuckDBLoader:
         removed = await asyncio.to_thread(cleaned)
         await self._call("clean", lambda work: looking.drop(work, looking.tables_of_run(work, attempt), "clean"))
         return removed
+
+    async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
+        return await self._call("retire", lambda work: retiring.retire(work, attempt, column, before, limits))
 
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime

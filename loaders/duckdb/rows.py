@@ -91,9 +91,23 @@ def within_window(cursor: str, kind: str) -> str:
 
     The window is brought to the column's type and not the other way round: a cast from nanoseconds rounds.
     """
-    bound = "?"
-    if kind == "TIMESTAMP_NS":
-        bound = "CAST(CAST(? AS TIMESTAMP) AS TIMESTAMP_NS)"
-    elif kind != ZONED:
-        cursor, bound = f"CAST({cursor} AS TIMESTAMP)", "CAST(? AS TIMESTAMP)"
+    cursor, bound = comparable(cursor, kind)
     return f"{cursor} >= {bound} AND {cursor} < {bound}"
+
+
+def earlier(column: str, kind: str) -> str:
+    """SQL that is true if `column`, of type `kind`, lies before an instant, its one parameter; a date is over when
+    its day is."""
+    if kind == "DATE":
+        return f"{column} < CAST(CAST(? AS TIMESTAMP) AS DATE)"
+    column, bound = comparable(column, kind)
+    return f"{column} < {bound}"
+
+
+def comparable(column: str, kind: str) -> tuple[str, str]:
+    """A column of type `kind`, and a parameter that is an instant, so that the two can be compared."""
+    if kind == "TIMESTAMP_NS":
+        return column, "CAST(CAST(? AS TIMESTAMP) AS TIMESTAMP_NS)"
+    if kind == ZONED:
+        return column, "?"
+    return f"CAST({column} AS TIMESTAMP)", "CAST(? AS TIMESTAMP)"

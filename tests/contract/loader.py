@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.contract import loader_fence, loader_rows, loader_schema, loader_stage
+from tests.contract import loader_fence, loader_retention, loader_rows, loader_schema, loader_stage
 
-CLAUSES = {**loader_schema.CLAUSES, **loader_stage.CLAUSES, **loader_fence.CLAUSES, **loader_rows.CLAUSES}
+CLAUSES = {
+    **loader_schema.CLAUSES,
+    **loader_stage.CLAUSES,
+    **loader_fence.CLAUSES,
+    **loader_rows.CLAUSES,
+    **loader_retention.CLAUSES,
+}

@@ -7,6 +7,7 @@ from functools import partial
 
 from loaders.memory import MemoryLoader
 from state.errors import LeaseLost, ReceiptMismatch, TransientError, UnknownOutcome
+from tests.contract.loader_mutants_retention import RETENTION
 from tests.contract.loader_mutants_rows import ROWS
 from tests.contract.loader_mutants_stage import STAGE
 from tests.contract.loader_worlds import MemoryPlace
@@ -91,15 +92,18 @@ class DoesNotLookAtTheTarget(MemoryLoader):
 
 
 class HasNoTransaction(MemoryLoader):
-    def _roll_back(self, before):
-        pass
+    def _roll_back(self, call, before):
+        if call != "merge":
+            super()._roll_back(call, before)
 
 
 class AnswersThatAreLostAreFailures(MemoryLoader):
-    def _commit(self):
+    def _commit(self, call):
         try:
-            super()._commit()
+            super()._commit(call)
         except UnknownOutcome as error:
+            if call != "merge":
+                raise
             raise TransientError(str(error)) from error
 
 
@@ -131,4 +135,4 @@ def maker(kind: type[MemoryLoader]) -> Callable[..., MemoryPlace]:
     return partial(MemoryPlace, kind=kind)
 
 
-MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS}.items()}
+MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS, **RETENTION}.items()}
