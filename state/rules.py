@@ -169,8 +169,9 @@ def proof(run: Run, receipt: Receipt) -> dict[str, object]:
 
 def claim(rows: Rows, pipeline: str, wish: Wish, *, owner: str, lease: timedelta, is_dead: IsDead) -> Claim | None:
     """The oldest run that is due and asked for, taken; None if there is none."""
-    now = rows.now()
-    for run in rows.unfinished(pipeline):
+    runs = rows.unfinished(pipeline)
+    now = rows.now()  # asked last: a store may have waited for another process before the rows were ours
+    for run in runs:
         if wish.names(run) and is_due(run, now, is_dead):
             return taken(rows, run, owner, now + lease)
         if wish.ordered:
