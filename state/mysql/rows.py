@@ -67,19 +67,35 @@ class MysqlRows:
         return self._now
 
     def lock(self, *pipelines: str) -> None:
-        """Wait until these pipelines are ours to write; in order, or two processes would wait for each other."""
+        """Wait until these pipelines are ours to write, before anything else is read or written of them."""
         wanted = sorted({*pipelines} - self._locked)
         if not self._writes or not wanted:
             return
-        # `touched` changes, so that the nodes of a cluster which knows no locks of the other one see the conflict
-        fresh = ", ".join(["(%s, 0, 0)"] * len(wanted))
-        self._ask.execute(
-            f"INSERT INTO pipeline_tokens (pipeline_name, token, touched) VALUES {fresh}"
-            " ON DUPLICATE KEY UPDATE touched = touched + 1",
-            *wanted,
+        # In the order of the key, or two processes would wait for each other. `touched` changes, so that nodes of
+        # a cluster, which do not see each other's locks, see the conflict when the second commits.
+        touch = (
+            f"UPDATE pipeline_tokens SET touched = touched + 1 WHERE pipeline_name IN ({marks(wanted)})"
+            " ORDER BY pipeline_name"
         )
+        if self._ask.execute(touch, *wanted) < len(wanted):
+            self._make_known(wanted)
+            self._ask.execute(touch, *wanted)
         self._locked |= {*wanted}
         self._now = None
+
+    def _make_known(self, pipelines: Sequence[str]) -> None:
+        """Make the rows that are locked, in a transaction of their own.
+
+        If one that made such a row were undone, those who wait for the row would end in a deadlock.
+        """
+        assert not self.changed and not self._locked  # nothing is undone but what is done again
+        self._ask.execute("ROLLBACK")
+        self._ask.execute(
+            "INSERT INTO pipeline_tokens (pipeline_name, token, touched)"
+            f" VALUES {', '.join(['(%s, 0, 0)'] * len(pipelines))} ON DUPLICATE KEY UPDATE touched = touched",
+            *pipelines,
+        )
+        self._ask.execute("START TRANSACTION")
 
     def get(self, run: RunId) -> Run | None:
         self.lock(run.pipeline)
@@ -93,8 +109,8 @@ class MysqlRows:
         settings = ", ".join(f"{name} = %s" for name in rest)
         values = [row[name] for name in (*rest, *KEY)]
         if not self._change(f"UPDATE {TABLE} SET {settings} WHERE {IDENTITY}", *values):
-            marks = ", ".join(["%s"] * len(values))
-            self._change(f"INSERT INTO {TABLE} ({', '.join((*rest, *KEY))}) VALUES ({marks})", *values)
+            names = ", ".join((*rest, *KEY))
+            self._change(f"INSERT INTO {TABLE} ({names}) VALUES ({marks(values)})", *values)
         return run_of(row)
 
     def unfinished(self, pipeline: str) -> Iterable[Run]:
@@ -179,7 +195,7 @@ class MysqlRows:
             wanted.append("pipeline_name = %s")
             values.append(pipeline)
         if statuses:
-            wanted.append(f"pipeline_status IN ({', '.join(['%s'] * len(statuses))})")
+            wanted.append(f"pipeline_status IN ({marks(statuses)})")
             values += [status.value for status in statuses]
         if within is not None:
             wanted.append("query_window_start_timestamp < %s AND query_window_end_timestamp > %s")
@@ -212,6 +228,11 @@ class MysqlRows:
     def _change(self, sql: str, *values: Any) -> int:
         self.changed = True
         return self._ask.execute(sql, *values)
+
+
+def marks(values: Sequence[Any]) -> str:
+    """Placeholders for `values`."""
+    return ", ".join(["%s"] * len(values))
 
 
 def identity(run: RunId) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""A process that races others for the runs of one SQLite drive table, and writes down what it was told.
+"""A process that races others for the runs of one drive table, and writes down what it was told.
 
-`python -m tests.contract.drive_racer work|create PATH LOG SEED`; it starts when a line arrives on stdin. The log
-holds a JSON line per thing that happened.
+`python -m tests.contract.drive_racer work|create PLACE LOG SEED`; it starts when a line arrives on stdin. The
+log holds a JSON line per thing that happened.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from state.drive import DriveTable
 from state.errors import DuplicateWindow, LeaseLost
 from state.model import Claim, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
 from state.owner import owner_name
-from state.sqlite import SqliteDrive
 from tests.contract.drive_desk import failure, new
+from tests.contract.drive_places import place_of
 
 LEASE = timedelta(seconds=0.15)
 ATTEMPTS = 3
@@ -82,8 +82,8 @@ async def create(drive: DriveTable, log, dice: random.Random) -> None:
             log(event="created", runs=[run.name for run in runs])
 
 
-async def race(role: str, path: Path, log, seed: int) -> None:
-    async with aclosing(await SqliteDrive.open(path)) as drive:
+async def race(role: str, place: str, log, seed: int) -> None:
+    async with aclosing(await place_of(place).open()) as drive:
         print("ready", flush=True)
         sys.stdin.readline()
         await {"work": work, "create": create}[role](drive, log, random.Random(seed))
@@ -94,7 +94,7 @@ if __name__ == "__main__":
         asyncio.run(
             race(
                 sys.argv[1],
-                Path(sys.argv[2]),
+                sys.argv[2],
                 lambda **told: print(json.dumps(told), file=file),
                 int(sys.argv[4]),
             )

@@ -1,11 +1,14 @@
-"""Several processes on one SQLite drive table: they race (G-10, tokens, no lost update), and they die."""
+"""Several processes on one drive table: they race (G-10, tokens, no lost update), and they die.
+
+On every backend that processes may share: a SQLite file, a database of a real MariaDB.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -16,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from state.model import Run, RunKind, RunStatus
-from state.sqlite import SqliteDrive
 from state.windows import overlaps
 from tests.contract.drive_desk import LEASE, T0, new
+from tests.contract.drive_places import Place, mysql_place, sqlite_place
 from tests.contract.drive_racer import ATTEMPTS, CREATED, counted
 
 RACERS = 5
@@ -26,18 +29,26 @@ WINDOWS = 30
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(params=["sqlite", "mariadb"])
+def fresh(request, tmp_path):
+    """Makes a fresh drive table of the backend."""
+    if request.param == "sqlite":
+        return lambda: sqlite_place(tmp_path)
+    server = request.getfixturevalue("mariadb")
+    return lambda: mysql_place(server)
+
+
 @pytest.fixture
-async def path(tmp_path):
-    await SqliteDrive.init(tmp_path / "drive.sqlite")
-    return tmp_path / "drive.sqlite"
+async def place(fresh):
+    return await fresh()
 
 
-def raced(role: str, path: Path, tmp_path: Path) -> list[list[dict]]:
+def raced(role: str, place: Place, tmp_path: Path) -> list[list[dict]]:
     """The logs of racers that started together; every one of them came to its end."""
     logs = [tmp_path / f"racer{number}" for number in range(RACERS)]
     racers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.contract.drive_racer", role, str(path), str(log), str(seed)],
+            [sys.executable, "-m", "tests.contract.drive_racer", role, str(place), str(log), str(seed)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -58,15 +69,15 @@ def raced(role: str, path: Path, tmp_path: Path) -> list[list[dict]]:
     return [[json.loads(line) for line in log.read_text().splitlines()] for log in logs]
 
 
-async def stored(path: Path) -> list[Run]:
-    async with aclosing(await SqliteDrive.open(path)) as drive:
+async def stored(place: Place) -> list[Run]:
+    async with aclosing(await place.open()) as drive:
         return await drive.runs()
 
 
-async def test_racing_workers_own_a_run_once_per_token_and_lose_no_update(path, tmp_path):
-    async with aclosing(await SqliteDrive.open(path)) as drive:
+async def test_racing_workers_own_a_run_once_per_token_and_lose_no_update(place, tmp_path):
+    async with aclosing(await place.open()) as drive:
         await drive.create("p", "x", [new(hour) for hour in range(WINDOWS)])
-    logs = await asyncio.to_thread(raced, "work", path, tmp_path)
+    logs = await asyncio.to_thread(raced, "work", place, tmp_path)
     told = [line for log in logs for line in log]
     claims = [line for line in told if line["event"] == "claim"]
     for log in logs:
@@ -74,21 +85,21 @@ async def test_racing_workers_own_a_run_once_per_token_and_lose_no_update(path, 
         assert all(a < b for a, b in pairwise(own))
     assert sorted(claim["token"] for claim in claims) == list(range(1, len(claims) + 1))
     assert Counter(line["run"] for line in told if line["event"] == "completed") == Counter(
-        run.name for run in await stored(path)
+        run.name for run in await stored(place)
     )
     checkpoints = Counter(line["run"] for line in told if line["event"] == "checkpoint")
     attempts = Counter(claim["run"] for claim in claims)
-    for run in await stored(path):
+    for run in await stored(place):
         assert run.status is RunStatus.COMPLETED
         assert run.attempts == attempts[run.name] >= ATTEMPTS
         assert counted(run) == checkpoints[run.name]
     assert any(line["event"] == "lost" for line in told), "no lease was lost: the race did not show what it is for"
 
 
-async def test_racing_creators_make_no_overlap_g10(path, tmp_path):
-    logs = await asyncio.to_thread(raced, "create", path, tmp_path)
+async def test_racing_creators_make_no_overlap_g10(place, tmp_path):
+    logs = await asyncio.to_thread(raced, "create", place, tmp_path)
     told = [line for log in logs for line in log]
-    runs = await stored(path)
+    runs = await stored(place)
     assert overlaps([run.window for run in runs]) == []
     assert {run.kind for run in runs} == {RunKind.SCHEDULED}
     created = [name for line in told if line["event"] == "created" for name in line["runs"]]
@@ -98,9 +109,9 @@ async def test_racing_creators_make_no_overlap_g10(path, tmp_path):
     assert any(line["event"] == "refused" for line in told)
 
 
-def victim(path: Path, fatal: int) -> subprocess.CompletedProcess:
+def victim(place: Place, fatal: int) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "tests.contract.drive_victim", str(path), str(fatal)],
+        [sys.executable, "-m", "tests.contract.drive_victim", str(place), str(fatal)],
         cwd=ROOT,
         check=False,
         capture_output=True,
@@ -118,25 +129,21 @@ def shape(runs: list[Run], token: int) -> tuple:
     return tuple(rows), token
 
 
-async def look(path: Path) -> tuple:
-    with sqlite3.connect(path) as sql:
-        assert sql.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        (token,) = sql.execute("SELECT coalesce(max(token), 0) FROM pipeline_tokens").fetchone()
-    sql.close()
-    return shape(await stored(path), token)
+async def look(place: Place) -> tuple:
+    return shape(await stored(place), await asyncio.to_thread(place.token))
 
 
-async def states_of_a_whole_life(path: Path) -> list[tuple]:
+async def states_of_a_whole_life(place: Place) -> list[tuple]:
     """The shapes after each write, seen by doing them in this process."""
     from tests.contract import drive_victim
 
-    async with aclosing(await SqliteDrive.open(path, clock=lambda: T0)) as drive:
-        shapes = [await look(path)]
+    async with aclosing(await place.open(clock=lambda: T0)) as drive:
+        shapes = [await look(place)]
         write = drive._write
 
         async def watched(effect, step):
             done = await write(effect, step)
-            shapes.append(await look(path))
+            shapes.append(await look(place))
             return done
 
         drive._write = watched
@@ -144,30 +151,32 @@ async def states_of_a_whole_life(path: Path) -> list[tuple]:
     return shapes
 
 
-async def test_a_process_killed_at_any_statement_leaves_a_whole_table(path, tmp_path):
+async def test_a_process_killed_at_any_statement_leaves_a_whole_table(fresh):
     """Each statement of each write once: what is found is the state before that write or after it."""
-    await SqliteDrive.init(tmp_path / "model.sqlite")
-    allowed = await states_of_a_whole_life(tmp_path / "model.sqlite")
-    lived = await asyncio.to_thread(victim, path, 0)
+    allowed = await states_of_a_whole_life(await fresh())
+    whole = await fresh()
+    lived = await asyncio.to_thread(victim, whole, 0)
     statements = int(lived.stdout)
-    assert await look(path) == allowed[-1]
+    assert await look(whole) == allowed[-1]
     assert statements > 3 * 6, "every write is at least BEGIN, a statement and COMMIT"
-    reached = set()
-    for fatal in range(1, statements + 1):
-        one = tmp_path / f"{fatal}.sqlite"
-        await SqliteDrive.init(one)
-        died = await asyncio.to_thread(victim, one, fatal)
-        assert died.returncode == -signal.SIGKILL
-        found = await look(one)
-        assert found in allowed
-        reached.add(allowed.index(found))
-        await goes_on(one, found)
+    at_once = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def dies_at(fatal: int) -> int:
+        async with at_once:
+            one = await fresh()
+            died = await asyncio.to_thread(victim, one, fatal)
+            assert died.returncode == -signal.SIGKILL
+            found = await look(one)
+            await goes_on(one, found)
+        return allowed.index(found)
+
+    reached = set(await asyncio.gather(*map(dies_at, range(1, statements + 1))))
     assert reached == {n for n, state in enumerate(allowed[:-1]) if state not in allowed[:n]}
 
 
-async def goes_on(path: Path, before: tuple) -> None:
+async def goes_on(place: Place, before: tuple) -> None:
     """The next process finds whatever is left due at once, under a higher token."""
-    async with aclosing(await SqliteDrive.open(path, clock=lambda: T0)) as drive:
+    async with aclosing(await place.open(clock=lambda: T0)) as drive:
         claim = await drive.claim("p", "next", LEASE)
         rows, token = before
         due = [row for row in rows if row[2] in (RunStatus.PENDING, RunStatus.RUNNING)]
