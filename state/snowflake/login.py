@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from snowflake.connector import aio
-from snowflake.connector import errors as vendor
-
 from state.errors import ConfigurationError, SluicewayError
 from state.port import Port
-from state.snowflake.errors import KEY_REJECTED, explain
+from state.snowflake.clock import clock_offset
+from state.snowflake.driver import aio
+from state.snowflake.driver import errors as vendor
+from state.snowflake.errors import explain
+from state.snowflake.meanings import STALE_SECRET
 from state.snowflake.parameters import parameters
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
@@ -22,8 +23,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 60.0, 1_800.0
 """Seconds without a login after a refused one; doubled by each further refusal."""
 
 LOGOUT_SECONDS = 5
-TRIES = 4
-"""HTTP tries of one request within its time limit."""
+"""Longest time of saying goodbye; a session that is not told ends by itself."""
+
+TRIES = 5
+"""HTTP tries of one request. The driver repeats it under the same id, so that the server runs it once."""
 
 
 class Login:
@@ -39,50 +42,41 @@ class Login:
         self._clock = clock
         self._port = port
         self._turn = asyncio.Lock()
-        self._attempts = 0
+        self._failures = 0
         self._failure: SluicewayError | None = None
-        self._refused: bytes = b""
+        self._refused = b""
         self._refusals = 0
         self._until = 0.0
 
     async def connect(self, tag: Tag) -> aio.SnowflakeConnection:
-        """A new session of the driver. Raises what the login became, `ConfigurationError` while a pause lasts."""
-        arrived = self._attempts
+        """A new session of the driver. Raises what became of it: `ConfigurationError` also while a pause lasts."""
+        arrived = self._failures
         async with self._turn:
-            if self._failure is not None and self._attempts > arrived:
+            if self._failure is not None and self._failures > arrived:
                 raise _copied(self._failure)
             secret = self._secret()
-            self._require_no_pause(secret)
+            if self._failure is not None and self._pauses(secret):
+                raise _copied(self._failure)
             try:
                 connection = await self._login(secret, tag)
-            except SluicewayError as error:
-                self._attempts += 1
-                self._failure = error
-                if isinstance(error, ConfigurationError):
-                    self._pause(secret)
-                raise
+            except vendor.Error as error:
+                self._failures += 1
+                self._failure = await self._refusal(error, secret)
+                raise self._failure from error
             self._failure, self._refusals, self._refused = None, 0, b""
             return connection
 
-    async def _login(self, secret: dict[str, str], tag: Tag) -> aio.SnowflakeConnection:
+    async def _login(self, secret: Mapping[str, str], tag: Tag) -> aio.SnowflakeConnection:
         try:
             return await self._open(secret, tag)
         except vendor.Error as error:
-            again = self._secret()
-            if error.errno not in KEY_REJECTED or again == secret:
-                raise explain(error, self._doing, changes=False) from error
-        try:
-            return await self._open(again, tag)  # the key was replaced while this login was on its way
-        except vendor.Error as error:
-            raise explain(error, self._doing, changes=False) from error
+            if error.errno not in STALE_SECRET or (again := self._secret()) == secret:
+                raise
+        return await self._open(again, tag)  # it was replaced while this login was on its way
 
-    async def _open(self, secret: dict[str, str], tag: Tag) -> aio.SnowflakeConnection:
+    async def _open(self, secret: Mapping[str, str], tag: Tag) -> aio.SnowflakeConnection:
         with self._port("snowflake.login"):
             return await aio.connect(**options(self._settings, tag), **secret)
-
-    @property
-    def _doing(self) -> str:
-        return f"login to Snowflake account {self._settings.account} as {self._settings.user}"
 
     def _secret(self) -> dict[str, str]:
         """The credential as the driver takes it, read now."""
@@ -99,20 +93,27 @@ class Login:
         assert settings.password is not None  # the settings hold exactly one credential
         return {"authenticator": "SNOWFLAKE", "password": settings.password.read()}
 
-    def _require_no_pause(self, secret: dict[str, str]) -> None:
-        left = self._until - self._clock()
-        if left > 0 and self._failure is not None and _fingerprint(secret) == self._refused:
-            until = (datetime.now(UTC) + timedelta(seconds=left)).strftime("%Y-%m-%d %H:%M:%S UTC")
-            raise ConfigurationError(
-                f"{self._failure.message}; no login is tried until {until}",
-                hint=f"{self._failure.hint} A new credential is tried at once.",
-                code=self._failure.code,
-            )
+    def _pauses(self, secret: Mapping[str, str]) -> bool:
+        return self._clock() < self._until and _fingerprint(secret) == self._refused
 
-    def _pause(self, secret: dict[str, str]) -> None:
-        self._refused = _fingerprint(secret)
-        self._until = self._clock() + min(FIRST_PAUSE * 2**self._refusals, LONGEST_PAUSE)
+    async def _refusal(self, error: vendor.Error, secret: Mapping[str, str]) -> SluicewayError:
+        """What a failed login becomes. One that only an operator can mend begins a pause."""
+        settings = self._settings
+        found = explain(error, f"login to Snowflake account {settings.account} as {settings.user}", changes=False)
+        if not isinstance(found, ConfigurationError) and found.code != "oauth_expired":
+            return found
+        if found.code == "clock":
+            with self._port("snowflake.clock"):
+                found = _told_more(found, await clock_offset(settings))
+        pause = min(FIRST_PAUSE * 2**self._refusals, LONGEST_PAUSE)
         self._refusals += 1
+        self._refused, self._until = _fingerprint(secret), self._clock() + pause
+        until = (datetime.now(UTC) + timedelta(seconds=pause)).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return type(found)(
+            f"{found.message}; no login is tried before {until}, so that the user is not locked",
+            hint=f"{found.hint} A changed credential is tried at once.",
+            code=found.code,
+        )
 
 
 def options(settings: SnowflakeConnection, tag: Tag) -> dict[str, Any]:
@@ -149,7 +150,14 @@ def options(settings: SnowflakeConnection, tag: Tag) -> dict[str, Any]:
     return given
 
 
-def _fingerprint(secret: dict[str, str]) -> bytes:
+def _told_more(error: SluicewayError, offset: float | None) -> SluicewayError:
+    if offset is None:
+        return error
+    told = f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} Snowflake's"
+    return type(error)(f"{error.message}; {told}", hint=error.hint, code=error.code)
+
+
+def _fingerprint(secret: Mapping[str, str]) -> bytes:
     return hashlib.sha256(repr(sorted(secret.items())).encode()).digest()
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from snowflake.connector import aio
-from snowflake.connector import errors as vendor
-
 from state.errors import ConfigurationError, TransientError
 from state.port import Port, direct
-from state.snowflake.errors import SESSION_GONE, explain
+from state.snowflake.driver import aio
+from state.snowflake.driver import errors as vendor
+from state.snowflake.errors import ends_session, explain
 from state.snowflake.login import LOGOUT_SECONDS, Login
 from state.snowflake.names import text
 from state.snowflake.parameters import parameters, require
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
+from state.snowflake.values import bound, read
 
 MOST_IDLE = 4
 """Sessions that are kept open while nobody uses them."""
@@ -29,12 +29,22 @@ PROBED_AFTER, DROPPED_AFTER = 60.0, 3 * 3_600.0
 """Seconds of idleness after which a session is asked whether it lives, and after which it is given up: Snowflake
 ends it after four hours."""
 
-HARMLESS = frozenset(
-    {"SELECT", "WITH", "SHOW", "DESC", "DESCRIBE", "LIST", "LS", "BEGIN", "START", "ROLLBACK", "ALTER SESSION"}
+PROBE_SECONDS = 10
+"""Longest time of that question."""
+
+REPEATABLE = frozenset(
+    {"SELECT", "WITH", "SHOW", "DESC", "DESCRIBE", "LIST", "LS", "BEGIN", "START", "ROLLBACK", "USE"}
+    | {"ALTER-SESSION", "PUT", "GET", "REMOVE", "RM"}
 )
-"""Statements that leave nothing behind, so that a lost answer leaves nothing unknown."""
+"""Statements that leave nothing behind, or the same however often they run: if the answer is lost, nothing is
+unknown."""
 
 BEGINS, ENDS = frozenset({"BEGIN", "START"}), frozenset({"COMMIT", "ROLLBACK"})
+
+PUT_OPTIONS = "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
+
+Row = tuple[Any, ...]
+Opener = Callable[[Tag], Awaitable[aio.SnowflakeConnection]]
 
 
 class Session:
@@ -44,18 +54,19 @@ class Session:
     something was sent and its answer was lost. A task cancelled while its statement runs closes the session.
     """
 
-    def __init__(self, connection: aio.SnowflakeConnection, account: str, tag: Tag, now: float) -> None:
+    def __init__(self, connection: aio.SnowflakeConnection, tag: Tag, account: str, reopen: Opener) -> None:
         self._connection = connection
-        self._account = account
         self._tag = tag
+        self._account = account
+        self._reopen = reopen
         self._turn = asyncio.Lock()
+        self._untouched = False
         self.id = str(connection.session_id)
-        self.opened_at = self.used_at = now
         self.last_query_id: str | None = None
         self.in_transaction = False
         self.ended = False
 
-    async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    async def rows(self, sql: str, *values: Any) -> list[Row]:
         """Run a statement; all rows of its answer."""
         _, found = await self._run(sql, values)
         return found
@@ -90,58 +101,76 @@ class Session:
         self._tag = tag
 
     async def close(self) -> None:
-        """End the session; an open transaction is rolled back. Never raises for a server that does not answer."""
+        """End the session; an open transaction is rolled back. A server that does not answer is not waited for."""
         self.ended = True
         with suppress(vendor.Error, TimeoutError):
             async with asyncio.timeout(LOGOUT_SECONDS):
                 await self._connection.close(retry=False)
 
-    async def alive(self) -> bool:
+    async def lives(self) -> bool:
         """Ask the server whether the session is still there; needs no warehouse."""
-        return bool(await self._connection.is_valid())
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                return bool(await self._connection.is_valid())
+        except TimeoutError:
+            return False
 
-    async def _run(self, sql: str, values: tuple[Any, ...]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def lent(self, tag: Tag) -> None:
+        """A new user has it: its first statement finds out whether it is still there."""
+        self._tag = tag
+        self._untouched = True
+
+    async def _run(self, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
         async with self._turn:
+            verb = _verb(sql)
             if self.ended:
-                raise TransientError(f"{self._doing(sql)}: the session was closed", code="session_gone")
+                raise TransientError(f"{self._doing(verb)}: the session is closed", code="session_gone")
             try:
                 answer = await self._sent(sql, values)
             except vendor.Error as error:
-                self.ended = self.ended or error.errno in SESSION_GONE
-                raise explain(error, self._doing(sql), changes=_verb(sql) not in HARMLESS) from error
+                answer = await self._after(error, sql, values)
             except asyncio.CancelledError:
                 await self.close()
                 raise
-            self._note(sql)
+            self._untouched = False
+            self.in_transaction = verb in BEGINS or (self.in_transaction and verb not in ENDS)
             return answer
 
-    async def _sent(self, sql: str, values: tuple[Any, ...]) -> tuple[list[str], list[tuple[Any, ...]]]:
+    async def _after(self, error: vendor.Error, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
+        """Raise what the error means, unless a kept session was over before anything was asked of it."""
+        verb = _verb(sql)
+        self.last_query_id = error.sfqid or self.last_query_id
+        found = explain(error, self._doing(verb), changes=verb not in REPEATABLE)
+        if found.code != "session_gone" or not self._untouched or verb not in REPEATABLE:
+            self.ended = self.ended or ends_session(found)
+            raise found from error
+        await self.close()
+        self._connection = await self._reopen(self._tag)
+        self.id, self.ended, self._untouched = str(self._connection.session_id), False, False
+        try:
+            return await self._sent(sql, values)
+        except vendor.Error as again:
+            return await self._after(again, sql, values)
+
+    async def _sent(self, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
         cursor = self._connection.cursor()
         try:
-            await cursor.execute(sql, values or None, _statement_params={"QUERY_TAG": str(self._tag)})
+            given = [bound(value) for value in values]
+            await cursor.execute(sql, given or None, _statement_params={"QUERY_TAG": str(self._tag)})
             self.last_query_id = cursor.sfqid
-            return [column.name for column in cursor.description or ()], await cursor.fetchall()
+            columns = [column.name for column in cursor.description or ()]
+            return columns, [tuple(map(read, row)) for row in await cursor.fetchall()]
         finally:
             cursor.close()
 
-    def _note(self, sql: str) -> None:
-        verb = _verb(sql)
-        if verb in BEGINS:
-            self.in_transaction = True
-        elif verb in ENDS:
-            self.in_transaction = False
-
-    def _doing(self, sql: str) -> str:
-        return f"Snowflake {self._account}, {_verb(sql)}"
-
-
-PUT_OPTIONS = "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
+    def _doing(self, verb: str) -> str:
+        return f"{verb.replace('-', ' ')} on Snowflake account {self._account}"
 
 
 def _verb(sql: str) -> str:
-    """What a statement does, by its first word; `ALTER SESSION` by two."""
+    """What a statement does, by its first word; `ALTER-SESSION` by two."""
     found = re.match(r"\s*(ALTER\s+SESSION|[A-Za-z]+)", sql, re.IGNORECASE)
-    return " ".join(found[1].upper().split()) if found else ""
+    return "-".join(found[1].upper().split()) if found else "?"
 
 
 class Account:
@@ -157,7 +186,7 @@ class Account:
         self._settings = settings
         self._clock = clock
         self._login = Login(settings, clock=clock, port=port)
-        self._idle: list[Session] = []
+        self._idle: list[tuple[Session, float]] = []
         self._closed = False
 
     @asynccontextmanager
@@ -166,60 +195,57 @@ class Account:
 
         One that the block leaves by an exception or in a transaction is closed, which undoes what is open in it.
         """
-        session = await self._checked_out(tag, fresh)
+        session = (None if fresh else await self._kept(tag)) or await self._opened(tag)
         try:
             yield session
         except BaseException:
             await session.close()
             raise
-        await self._checked_in(session)
+        if session.ended or session.in_transaction or self._closed or len(self._idle) >= MOST_IDLE:
+            await session.close()
+        else:
+            self._idle.append((session, self._clock()))
 
     async def aclose(self) -> None:
         """Close what is idle now and, when it comes back, what is in use."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop()[0].close()
 
-    async def _checked_out(self, tag: Tag, fresh: bool) -> Session:
-        while self._idle and not fresh:
-            session = self._idle.pop()
-            if await self._usable(session):
-                await session.tag(tag)
+    async def _kept(self, tag: Tag) -> Session | None:
+        """An idle session, as far as can be told for nothing; one that was idle for long is asked."""
+        while self._idle:
+            session, since = self._idle.pop()
+            idle = self._clock() - since
+            if idle < PROBED_AFTER or (idle < DROPPED_AFTER and await session.lives()):
+                session.lent(tag)
                 return session
             await session.close()
-        return await self._opened(tag)
-
-    async def _checked_in(self, session: Session) -> None:
-        keep = not (session.ended or session.in_transaction or self._closed) and len(self._idle) < MOST_IDLE
-        if keep:
-            session.used_at = self._clock()
-            self._idle.append(session)
-        else:
-            await session.close()
-
-    async def _usable(self, session: Session) -> bool:
-        idle = self._clock() - session.used_at
-        return idle < PROBED_AFTER or (idle < DROPPED_AFTER and await session.alive())
+        return None
 
     async def _opened(self, tag: Tag) -> Session:
+        return Session(await self._connected(tag), tag, self._settings.account, self._connected)
+
+    async def _connected(self, tag: Tag) -> aio.SnowflakeConnection:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""
-        session = Session(await self._login.connect(tag), self._settings.account, tag, self._clock())
+        connection = await self._login.connect(tag)
+        session = Session(connection, tag, self._settings.account, self._connected)
         try:
-            found = await session.rows("SHOW PARAMETERS")
-            require(parameters(self._settings, tag), {str(row[0]): str(row[1]) for row in found})
+            found = await session.records("SHOW PARAMETERS")
+            require(parameters(self._settings, tag), {row["key"]: str(row["value"]) for row in found})
         except BaseException:
             await session.close()
             raise
-        return session
+        return connection
 
 
 async def warehouse(session: Session) -> str:
-    """The warehouse that statements of `session` run in. Raises `ConfigurationError` if there is none."""
+    """The warehouse that statements of `session` run in. Raises `ConfigurationError` if there is none (N-10)."""
     found = await session.value("SELECT CURRENT_WAREHOUSE()")
     if found is None:
         raise ConfigurationError(
             "the session has no warehouse",
-            hint="Grant USAGE on snowflake_connection.warehouse to snowflake_connection.role, and check its name.",
+            hint="Check snowflake_connection.warehouse, and GRANT USAGE on it to snowflake_connection.role.",
             code="no_warehouse",
             path="snowflake_connection.warehouse",
         )
