@@ -22,8 +22,8 @@ class Meaning:
     """Errors that mean one thing, known by their `numbers`, `states` (SQLSTATE) or `kinds` (classes).
 
     `words`: a regular expression that the text must hold besides, case ignored; `{0}` in `code` is its first
-    group. `what` is put before Snowflake's own words. `UnknownOutcome` holds for statements that change something; with
-    others nothing is unknown, and it is a `TransientError`.
+    group. `what` is put before Snowflake's own words. `UnknownOutcome` holds for statements that change something;
+    with others nothing is unknown, and it is a `TransientError`.
     """
 
     becomes: type[SluicewayError]
@@ -271,7 +271,7 @@ MEANINGS: Sequence[Meaning] = (
         ConfigurationError,
         "sql",
         "Snowflake does not understand the statement",
-        "Mend SQL of yours in it; undo what somebody changed by hand; else it is a defect of Sluiceway, report it.",
+        "Mend SQL of yours in it; undo what somebody changed by hand; else it is a defect to be reported.",
         numbers=numbered(904, 1003, 1007),
         states=frozenset({"42000", "42601"}),
     ),
