@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
+from loaders.retention import Retired
 from state.model import Failure, Part, Phase, PhaseStatus, Run, Window
 
 
@@ -79,6 +80,15 @@ class CleaningFailed(msgspec.Struct, frozen=True):
     message: str
 
 
+class TargetCleaned(msgspec.Struct, frozen=True):
+    """Old rows left the target, or would leave it: in a dry run they are only counted."""
+
+    run: Run
+    found: Retired
+    before: datetime
+    dry_run: bool
+
+
 class RunFinished(msgspec.Struct, frozen=True):
     """A run ended COMPLETED or SKIPPED."""
 
@@ -115,6 +125,7 @@ Event = (
     | PhaseRetried
     | PhaseFinished
     | CleaningFailed
+    | TargetCleaned
     | RunFinished
     | RunFailed
     | RunReleased

@@ -38,6 +38,25 @@ def at_most_a_year(width: str) -> str:
     return width
 
 
+def retention(text: str) -> timedelta:
+    """How long rows stay: a fixed span, at most 200 years."""
+    try:
+        parsed = parse_width(text)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, timedelta):
+        raise ValueError(f"{text!r} is not like 90d or 36h")
+    if parsed > timedelta(days=200 * 366):
+        raise ValueError(f"{text!r} is longer than 200 years")
+    return parsed
+
+
+def is_retention(text: str) -> str:
+    """`text` if it is a span that rows can stay."""
+    retention(text)
+    return text
+
+
 def zone_name(name: str) -> str:
     """`name` if it is a zone of the IANA database."""
     try:

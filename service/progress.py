@@ -33,9 +33,10 @@ from service.events import (
     RunFinished,
     RunReleased,
     RunsRepaired,
+    TargetCleaned,
     WindowsOpened,
 )
-from state.model import Phase, Window
+from state.model import Phase, Window, show_instant
 
 
 def sentence(event: Event) -> str:
@@ -54,6 +55,9 @@ def sentence(event: Event) -> str:
             return f"{run.name}: {phase}, try {tries} failed: {message}; next in {wait.total_seconds():.1f} s"
         case CleaningFailed(run=run, phase=phase, message=message):
             return f"{run.name}: {phase} left something behind: {message}"
+        case TargetCleaned(run=run, found=found, before=before, dry_run=dry_run):
+            rows = f"{found.matching:,} of {found.total:,} target rows, older than {show_instant(before)}"
+            return f"{run.name}: " + (f"would remove {rows} (dry run)" if dry_run else f"removed {rows}")
     return ending(event)
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from loaders.base import Mode
 from service.problems import Problem, Severity
 from service.settings import PipelineConfig
+from state.windows import Calendar, parse_width
 
 Judge = Callable[[PipelineConfig], Iterator[Problem]]
 
@@ -118,13 +120,57 @@ def clean_up_needs_proof(config: PipelineConfig) -> Iterator[Problem]:
         )
 
 
-def target_cleaning_needs_a_function(config: PipelineConfig) -> Iterator[Problem]:
+def target_cleaning_needs_an_age(config: PipelineConfig) -> Iterator[Problem]:
     cleaning = config.phases.target_cleaning
-    if cleaning.enabled and cleaning.function is None:
+    if cleaning.enabled and cleaning.function is None and cleaning.retention is None:
         yield _error(
-            "phases.target_cleaning.function",
-            "nothing is built in for this phase",
-            "Name your function (`sluiceway init --phases` writes one), or switch target_cleaning off.",
+            "phases.target_cleaning.retention",
+            "nothing says how old a row may get",
+            "Give a span as 90d; or name your function (`sluiceway init --phases` writes one), or switch "
+            "target_cleaning off.",
+        )
+
+
+def a_function_cleans_by_itself(config: PipelineConfig) -> Iterator[Problem]:
+    cleaning = config.phases.target_cleaning
+    if cleaning.function is not None and cleaning.retention is not None:
+        yield _warning(
+            "phases.target_cleaning.retention",
+            "your function replaces what is built in, and nothing else reads this",
+            "Leave out the function or the retention.",
+            cleaning.retention,
+        )
+
+
+LONGEST = {
+    Calendar.DAY: timedelta(days=1, hours=1),
+    Calendar.WEEK: timedelta(days=8),
+    Calendar.MONTH: timedelta(days=32),
+}
+"""Calendar widths, with room for a change of the clock."""
+
+
+def retention_spares_what_was_read(config: PipelineConfig) -> Iterator[Problem]:
+    cleaning, windows = config.phases.target_cleaning, config.windows
+    width = parse_width(windows.width)
+    span = LONGEST[width] if isinstance(width, Calendar) else width
+    span += timedelta(seconds=windows.lookback_seconds)
+    if cleaning.age is not None and cleaning.column is None and cleaning.age < span:
+        yield _error(
+            "phases.target_cleaning.retention",
+            "shorter than a window with its lookback: a run would remove rows that it has just loaded",
+            "Give a longer span, or name a column of another kind of age.",
+            cleaning.retention,
+        )
+
+
+def archive_access_fits(config: PipelineConfig) -> Iterator[Problem]:
+    cleaning = config.phases.stage_cleaning
+    if cleaning.archive_access.access_key is not None and not (cleaning.archive or "").startswith("s3://"):
+        yield _error(
+            "phases.stage_cleaning.archive_access.access_key",
+            "a key of S3 for an archive that is not like s3://bucket/prefix",
+            "Leave it out; gs:// uses the machine's own credentials, a folder needs none.",
         )
 
 
@@ -192,7 +238,10 @@ RULES: tuple[Rule, ...] = (
     Rule(("windows.end", "windows.start"), end_after_start),
     Rule(("phases.source_to_stage_transfer", "phases.stage_to_target_transfer"), merge_needs_reading),
     Rule(("phases.stage_cleaning", "phases.audit", "phases.stage_to_target_transfer"), clean_up_needs_proof),
-    Rule(("phases.target_cleaning",), target_cleaning_needs_a_function),
+    Rule(("phases.target_cleaning",), target_cleaning_needs_an_age),
+    Rule(("phases.target_cleaning",), a_function_cleans_by_itself),
+    Rule(("phases.target_cleaning", "windows"), retention_spares_what_was_read),
+    Rule(("phases.stage_cleaning",), archive_access_fits),
     Rule(("stage_system.table", "phases.source_to_stage_transfer"), own_reading_needs_a_table),
     Rule(("limits",), waits_grow),
     Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),

@@ -6,7 +6,7 @@ messages, the JSON Schema and docs/configuration.md are made from it. Rules betw
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -16,8 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 from connectors.registry import SourceSettings
 from loaders.archive_settings import ArchiveAccess, ArchivePlace, ArchiveUrl
 from loaders.registry import StageSettings, TargetSettings
+from loaders.retention import Limits as RetentionLimits
 from service.cron import check_cron
-from service.instants import at_most_a_year, instant, zone_name
+from service.instants import at_most_a_year, instant, is_retention, retention, zone_name
 from state.model import Phase
 from state.settings import Group, Secret
 from state.windows import Tiling, parse_width
@@ -157,10 +158,33 @@ class StageCleaning(PhaseSettings):
 
 
 class TargetCleaning(PhaseSettings):
-    """Phase 7: remove old rows from the target, by your own function."""
+    """Phase 7: remove old rows from the target, within limits, or by your own function."""
 
     enabled: StrictBool = False
     """Whether the phase is done. Default false: nothing is removed from a target unasked."""
+    retention: Annotated[str, AfterValidator(is_retention)] | None = None
+    """How long rows stay, as `90d` or `36h`: what is older than the end of the run's window less this leaves the
+    table, whoever wrote it. Default none, because a guess would cost rows."""
+    column: Annotated[str, Field(min_length=1)] | None = None
+    """Timestamp or date of the target that tells a row's age; rows without one stay. Default: the cursor."""
+    max_rows: Count = 1_000_000
+    """Rows that may go in one run; if more are old, none goes. Default 1,000,000: a slip of the keyboard is not
+    carried out."""
+    max_percent: Percent = 10.0
+    """Percent of the table's rows that may go in one run; if more are old, none goes. Default 10: steady windows
+    remove a fraction of that."""
+    dry_run: StrictBool = True
+    """Only count and tell what would go. Default true: look with `sluiceway show`, then set it false."""
+
+    @property
+    def age(self) -> timedelta | None:
+        """`retention` as a span; None if there is none."""
+        return None if self.retention is None else retention(self.retention)
+
+    @property
+    def limits(self) -> RetentionLimits:
+        """What may go in one run."""
+        return RetentionLimits(self.max_rows, self.max_percent)
 
 
 class Phases(Group):

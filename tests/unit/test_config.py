@@ -189,6 +189,9 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
 
 
 READING = "phases.source_to_stage_transfer"
+CLEANING = "phases.target_cleaning"
+ACCESS = "phases.stage_cleaning.archive_access"
+KEYS = {"access_key": {"env": "A"}, "secret_key": {"env": "B"}}
 CANARY = "c4n4ry-s3cr3t"
 
 
@@ -233,7 +236,9 @@ def test_a_secret_in_broken_yaml_never_comes_back_out_x9(tmp_path, text):
         ("windows.start", "2013-01-01T00:30:00Z", "windows.start", "not the start of a calendar day"),
         ("windows.end", "2012-01-01T00:00:00Z", "windows.end", "not after windows.start"),
         (READING, {"enabled": False}, f"{READING}.enabled", "nothing to merge"),
-        ("phases.target_cleaning", {"enabled": True}, "phases.target_cleaning.function", "nothing is built in"),
+        (CLEANING, {"enabled": True}, f"{CLEANING}.retention", "how old a row may get"),
+        (CLEANING, {"retention": "59m"}, f"{CLEANING}.retention", "shorter than a window"),
+        (ACCESS, KEYS, f"{ACCESS}.access_key", "a key of S3"),
         (READING, {"function": "a:b"}, "stage_system.table", "has no table"),
         ("limits.retry_cap_seconds", 1, "limits.retry_cap_seconds", "less than limits.retry_base_seconds (30)"),
         ("limits.try_base_seconds", 31, "limits.try_cap_seconds", "less than limits.try_base_seconds (31)"),

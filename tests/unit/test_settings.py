@@ -66,7 +66,15 @@ PROMISED = {
             "archive_access": {"region": None, "endpoint": None, "access_key": None, "secret_key": None},
             "allow_unproven": False,
         },
-        "target_cleaning": {"enabled": False, "function": None},
+        "target_cleaning": {
+            "enabled": False,
+            "function": None,
+            "retention": None,
+            "column": None,
+            "max_rows": 1_000_000,
+            "max_percent": 10.0,
+            "dry_run": True,
+        },
     },
     "drive_table": {"type": "sqlite", "path": "sluiceway.sqlite"},
     "limits": {
