@@ -132,6 +132,9 @@ _BY_NUMBER: Mapping[int, Meaning] = {number: row for row in MEANINGS for number 
 ROLLED_BACK = (1180, 1205, 1213, 1290, 1792, 1836, 3101)
 """What a server answers to COMMIT when the transaction is certainly undone."""
 
+TIMED_OUT = "timeout"
+"""The code of an answer that did not come in time."""
+
 LOST = (1053, 1152, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2055, 4031)
 """The connection is gone, or of no more use."""
 
@@ -154,21 +157,18 @@ def is_lost(error: BaseException) -> bool:
 def explain(place: str, error: BaseException, *, committing: bool = False) -> SluicewayError:
     """What an error of the driver means for the one who runs Sluiceway. `committing`: COMMIT was on its way."""
     number = number_of(error)
+    code = TIMED_OUT if isinstance(error, TimeoutError) else str(number) if number in _BY_NUMBER else "other"
     if committing and number not in ROLLED_BACK:
         return UnknownOutcome(
             f"the drive table {place} did not say whether it stored a change: {_text(error)}",
             hint="Nothing to do: the next look at the drive table shows it.",
-            code=_code(number),
+            code=code,
         )
     row = _BY_NUMBER.get(number, Meaning((), TransientError, BY_ITSELF))
     message = f"the drive table {place} cannot be used: {_text(error)}"
     if row.becomes is ConfigurationError:
-        return ConfigurationError(message, hint=row.hint, code=_code(number), path=row.path)
-    return row.becomes(message, hint=row.hint, code=_code(number))
-
-
-def _code(number: int) -> str:
-    return str(number) if number in _BY_NUMBER else "other"
+        return ConfigurationError(message, hint=row.hint, code=code, path=row.path)
+    return row.becomes(message, hint=row.hint, code=code)
 
 
 def _untrusted(error: BaseException) -> bool:

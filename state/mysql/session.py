@@ -13,7 +13,7 @@ from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from state.errors import ConfigurationError, SluicewayError
-from state.mysql.errors import NO_TLS, explain, is_lost
+from state.mysql.errors import NO_TLS, TIMED_OUT, explain, is_lost
 from state.mysql.settings import MysqlDriveSettings
 
 IDLE_SECONDS = 60
@@ -69,8 +69,8 @@ class Session:
         await self.open()
         try:
             await self._begin()
-        except SluicewayError:
-            if not was_open or self._connection is not None:
+        except SluicewayError as error:
+            if not was_open or self._connection is not None or error.code == TIMED_OUT:
                 raise
             await self.open()
             await self._begin()
@@ -129,7 +129,8 @@ class Session:
                     await connection.query(statement)
         except (MySQLError, OSError) as error:
             connection.close()
-            raise explain(self._settings.place, error) from error
+            seen = OperationalError(2003, "no answer in time") if isinstance(error, TimeoutError) else error
+            raise explain(self._settings.place, seen) from error
         except BaseException:
             connection.close()
             raise

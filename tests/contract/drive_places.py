@@ -15,7 +15,8 @@ from typing import Protocol
 import pymysql
 
 from state.drive import DriveTable
-from state.mysql import MysqlDrive, MysqlDriveSettings
+from state.mysql.drive import MysqlDrive
+from state.mysql.settings import MysqlDriveSettings
 from state.sqlite import SqliteDrive
 
 

@@ -110,6 +110,23 @@ class MariaServer:
         with closing(connection):
             yield connection
 
+    def hang_up(self, database: str) -> None:
+        """KILL every connection that uses `database`; they are gone when this returns."""
+        of_database = "SELECT id FROM information_schema.processlist WHERE db = %s"
+        for (number,) in self.sql(of_database, database):
+            self.sql("KILL %s", number)
+        while self.sql(of_database, database):
+            time.sleep(0.005)
+
+    def wait_for_lock_wait(self, database: str) -> None:
+        """Return when a connection that uses `database` waits for a lock of a row."""
+        waiting = (
+            "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
+            " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = %s"
+        )
+        while self.sql(waiting, database) == [(0,)]:
+            time.sleep(0.005)
+
     def database(self, **settings: Any) -> MysqlDriveSettings:
         """Settings of a fresh, empty database and of a user who may do there what the docs say."""
         os.environ[PASSWORD_VARIABLE] = PASSWORD

@@ -1,0 +1,83 @@
+"""A relay before a MySQL server that loses answers, keeps silent, or takes TLS out of the server's greeting."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Relay:
+    """Of 127.0.0.1:`port`; clients connect to its own `port`. `heard`: all that clients sent, as it came.
+
+    `lose_answer_to`: once such bytes were passed on, the answer is awaited, thrown away, and the client hung up.
+    `silent`: answers are kept back. `without_tls`: the greeting does not offer TLS.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._server: asyncio.Server | None = None
+        self._pumps: set[asyncio.Task] = set()
+        self.port = 0
+        self.heard = b""
+        self.lose_answer_to: bytes | None = None
+        self.silent = False
+        self.without_tls = False
+
+    async def __aenter__(self) -> Relay:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._pumps.add(task)
+        upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
+        greeting = await upstream_reader.read(4096)
+        writer.write(self._greeting(greeting))
+        lost = asyncio.Event()
+        pumps = {
+            asyncio.create_task(self._from_client(reader, upstream, lost)),
+            asyncio.create_task(self._from_server(upstream_reader, writer, lost)),
+        }
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for end in (writer, upstream):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+            self._pumps.discard(task)
+
+    async def _from_client(self, reader, upstream, lost) -> None:
+        while data := await reader.read(1 << 16):
+            self.heard += data
+            if self.lose_answer_to is not None and self.lose_answer_to in data:
+                self.lose_answer_to = None
+                lost.set()
+            upstream.write(data)
+
+    async def _from_server(self, reader, writer, lost) -> None:
+        while data := await reader.read(1 << 16):
+            if lost.is_set():
+                return
+            if not self.silent:
+                writer.write(data)
+
+    def _greeting(self, data: bytes) -> bytes:
+        """The greeting, without the flag CLIENT_SSL (0x0800) if so asked.
+
+        Header of 4 bytes, protocol, version text and a zero, thread id (4), salt (8) and a zero, the flags (2).
+        """
+        if not self.without_tls:
+            return data
+        place = data.index(b"\0", 5) + 1 + 4 + 9 + 1  # the second byte of the flags
+        return data[:place] + bytes([data[place] & ~0x08]) + data[place + 1 :]
