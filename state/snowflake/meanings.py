@@ -54,7 +54,10 @@ SLOW = (
 SESSION_GONE = numbered(390110, 390111, 390112, 390113, 390114, 390115, 390195, 250002, 252006)
 """This session is over, and the statement was not run."""
 
-STALE_SECRET = numbered(390144, 394304, 390318)
+REFUSED_SECRET = numbered(390100, 390144, 394300, 394304, 394305, 394306, 394307, 394400)
+"""The credential is refused; 390144 and 394304 are what a key gives that was taken out of use."""
+
+STALE_SECRET = REFUSED_SECRET | numbered(390303, 390318)
 """What a credential gives that was replaced a moment ago: it is read once more."""
 
 NO_ANSWER = numbered(4, 5, 14, 250003)
@@ -105,24 +108,24 @@ MEANINGS: Sequence[Meaning] = (
     ),
     Meaning(UnknownOutcome, "garbled", "the answer cannot be read", SETTLED, numbers=numbered(6)),
     Meaning(
-        TransientError, "lock_waiters", "too many statements wait for one table", AGAIN, numbers=numbered(625)
+        TransientError,
+        "deadlock",
+        "it was given up to end a deadlock",
+        AGAIN,
+        numbers=numbered(625),
+        states=frozenset({"57014"}),
+        words="deadlock",
     ),
     Meaning(
         TransientError,
         "lock_timeout",
         "another transaction held the table for too long",
         f"{AGAIN} SHOW LOCKS names the holder.",
+        numbers=numbered(625),
         states=frozenset({"57014"}),
-        words=r"lock\b.*time|time.*\block|waiting for (a )?lock",
+        words=r"lock[_ ]timeout|waiting for (a )?lock",
     ),
-    Meaning(
-        TransientError,
-        "deadlock",
-        "it was given up to end a deadlock",
-        AGAIN,
-        states=frozenset({"57014"}),
-        words="deadlock",
-    ),
+    Meaning(TransientError, "lock_waiters", "too many wait for one table", AGAIN, numbers=numbered(625)),
     Meaning(
         TransientError,
         "queued_timeout",
@@ -167,7 +170,7 @@ MEANINGS: Sequence[Meaning] = (
         "credential",
         "the credential is refused",
         CREDENTIAL,
-        numbers=numbered(390100, 390144, 394300, 394304, 394305, 394306),
+        numbers=REFUSED_SECRET,
     ),
     Meaning(
         ConfigurationError,
