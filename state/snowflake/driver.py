@@ -18,6 +18,6 @@ warnings.filterwarnings("ignore", "`ReauthenticationRequest` currently subclasse
 # names a class that is not used here: errors are told by their number
 
 for _name in ("snowflake.connector", "sf_core"):
-    logging.getLogger(_name).setLevel(logging.WARNING)  # finer levels tell statements and are noise besides
+    logging.getLogger(_name).setLevel(logging.ERROR)  # else it tells statements, and of proxies at every login
 
 __all__ = ["aio", "errors"]

@@ -28,6 +28,9 @@ LOGOUT_SECONDS = 5
 TRIES = 5
 """HTTP tries of one request. The driver repeats it under the same id, so that the server runs it once."""
 
+WAITS_MILLISECONDS = (250, 4_000)
+"""Shortest and longest wait between two tries; the driver crashes on a longest that is shorter."""
+
 
 class Login:
     """The logins of one process to one account.
@@ -134,6 +137,8 @@ def options(settings: SnowflakeConnection, tag: Tag) -> dict[str, Any]:
         "retry_timeout": settings.request_timeout_seconds,
         "query_timeout": settings.statement_timeout_seconds + settings.request_timeout_seconds,
         "retry_max_attempts": TRIES,
+        "retry_backoff_base_ms": WAITS_MILLISECONDS[0],
+        "retry_backoff_cap_ms": WAITS_MILLISECONDS[1],
         "put_get_max_attempts": TRIES,
         "client_session_keep_alive": False,
         "client_store_temporary_credential": False,

@@ -1,0 +1,425 @@
+"""Logins: each credential through the real driver, one at a time, and a pause after a refusal (N-2, N-7…N-9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from email.utils import formatdate
+
+import pytest
+from aiohttp import web
+
+from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.snowflake.login import FIRST_PAUSE, LONGEST_PAUSE
+from state.snowflake.session import Account
+from state.snowflake.tag import Tag
+from tests.unit.search_tls import CERTIFICATE, KEY
+from tests.unit.snowflake_keys import PKCS1, claims, fingerprint, private
+from tests.unit.snowflake_script import SnowflakeScript, drop, hang, refused, serving, settings
+
+CANARY = "CANARY-7f3a"
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch):
+    monkeypatch.setenv("SNOWFLAKE_TEST_PASSWORD", CANARY)
+    monkeypatch.setattr("state.snowflake.login.WAITS_MILLISECONDS", (1, 20))
+
+
+@pytest.fixture
+async def server():
+    async with serving() as script:
+        yield script
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def log_in(script: SnowflakeScript, *, clock=time.monotonic, **given) -> None:
+    """One login and the end of its session."""
+    account = Account(settings(script.port, **given), clock=clock)
+    async with account.session(Tag()):
+        pass
+    await account.aclose()
+
+
+async def failed(login) -> SluicewayError:
+    with pytest.raises(SluicewayError) as caught:
+        await login
+    return caught.value
+
+
+# Credentials.
+
+
+@pytest.fixture
+def key_file(tmp_path):
+    path = tmp_path / "key.p8"
+    path.write_text(private(1))
+    return path
+
+
+async def test_a_key_proves_who_one_is_n7(server, key_file):
+    await log_in(server, private_key={"file": key_file})
+    [login] = server.logins
+    assert (login["AUTHENTICATOR"], login["LOGIN_NAME"]) == ("SNOWFLAKE_JWT", "u")
+    assert claims(login["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+    assert "PASSWORD" not in login
+
+
+@pytest.mark.parametrize("pem", [private(1).replace("\n", "\r\n"), private(1, PKCS1)], ids=["crlf", "pkcs1"])
+async def test_a_key_comes_in_several_forms_n7(server, monkeypatch, pem):
+    monkeypatch.setenv("KEY", pem)
+    await log_in(server, private_key={"env": "KEY"})
+    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+
+
+async def test_an_encrypted_key_needs_its_passphrase_n7(server, key_file, monkeypatch):
+    key_file.write_text(private(1, passphrase="pa ss'é"))
+    monkeypatch.setenv("PHRASE", "pa ss'é")
+    await log_in(server, private_key={"file": key_file}, private_key_passphrase={"env": "PHRASE"})
+    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("programmatic_access_token", "PROGRAMMATIC_ACCESS_TOKEN"), ("oauth_token", "OAUTH")],
+)
+async def test_a_token_proves_who_one_is(server, monkeypatch, name, how):
+    monkeypatch.setenv("TOKEN", "a-token")
+    await log_in(server, **{name: {"env": "TOKEN"}})
+    assert (server.logins[0]["AUTHENTICATOR"], server.logins[0]["TOKEN"]) == (how, "a-token")
+
+
+async def test_a_permitted_password_is_sent(server):
+    await log_in(server)
+    assert server.logins[0]["PASSWORD"] == CANARY
+
+
+async def test_the_file_is_read_at_every_login_n7(server, key_file):
+    account = Account(settings(server.port, private_key={"file": key_file}))
+    for number in (1, 2):
+        key_file.write_text(private(number))
+        async with account.session(Tag(), fresh=True):
+            pass
+    await account.aclose()
+    assert [claims(login["TOKEN"])["iss"] for login in server.logins] == [
+        f"ACC.U.{fingerprint(1)}",
+        f"ACC.U.{fingerprint(2)}",
+    ]
+
+
+@pytest.mark.parametrize("code", [394304, 390144])
+async def test_a_key_replaced_during_the_login_is_read_once_more_n7(server, key_file, code):
+    def rotated(_request, body):
+        if claims(body["data"]["TOKEN"])["iss"].endswith(fingerprint(2)):
+            return None
+        key_file.write_text(private(2))
+        return refused(code)
+
+    server.on_login = rotated
+    await log_in(server, private_key={"file": key_file})
+    assert len(server.logins) == 2
+
+
+async def test_a_key_that_is_refused_twice_is_not_tried_a_third_time_n7(server, key_file):
+    def rotated(_request, _body):
+        key_file.write_text(private(len(server.logins) + 1))
+        return refused(394304)
+
+    server.on_login = rotated
+    assert (await failed(log_in(server, private_key={"file": key_file}))).code == "credential"
+    assert len(server.logins) == 2
+
+
+async def test_a_key_that_stays_the_same_is_not_tried_again_n9(server, key_file):
+    server.on_login = lambda _request, _body: refused(394304)
+    assert (await failed(log_in(server, private_key={"file": key_file}))).code == "credential"
+    assert len(server.logins) == 1
+
+
+async def test_an_expired_token_is_read_once_more(server, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("old")
+
+    def renewed(_request, body):
+        path.write_text("new")
+        return refused(390318) if body["data"]["TOKEN"] == "old" else None
+
+    server.on_login = renewed
+    await log_in(server, oauth_token={"file": path})
+    assert [login["TOKEN"] for login in server.logins] == ["old", "new"]
+
+
+async def test_an_expired_token_is_a_passing_matter_that_is_not_hammered_at(server, tmp_path):
+    path = tmp_path / "token"
+    path.write_text("old")
+    server.on_login = lambda _request, body: refused(390318) if body["data"]["TOKEN"] == "old" else None
+    account = Account(settings(server.port, oauth_token={"file": path}))
+    for _ in range(3):
+        error = await failed(account.session(Tag()).__aenter__())
+        assert (type(error), error.code) == (TransientError, "oauth_expired")
+    assert len(server.logins) == 1
+    path.write_text("new")
+    async with account.session(Tag()):
+        pass
+    await account.aclose()
+
+
+BAD_KEYS = [
+    ("garbage", None),
+    (private(1)[:300] + CANARY + private(1)[310:], None),
+    (private(1, passphrase=CANARY), None),
+    (private(1, passphrase=CANARY), f"{CANARY}-wrong"),
+]
+
+
+@pytest.mark.parametrize(("pem", "passphrase"), BAD_KEYS, ids=["no key", "damaged", "no passphrase", "wrong one"])
+async def test_a_key_that_cannot_be_used_is_a_matter_of_configuration_x9(server, monkeypatch, pem, passphrase):
+    monkeypatch.setenv("KEY", pem)
+    given = {"private_key": {"env": "KEY"}}
+    if passphrase:
+        monkeypatch.setenv("PHRASE", passphrase)
+        given["private_key_passphrase"] = {"env": "PHRASE"}
+    error = await failed(log_in(server, **given))
+    assert type(error) is ConfigurationError
+    assert error.code in ("credential", "settings")
+    assert CANARY not in repr((error.message, error.hint))
+    assert server.logins == []
+
+
+async def test_a_missing_file_says_which(server, tmp_path):
+    error = await failed(log_in(server, private_key={"file": tmp_path / "none.p8"}))
+    assert "none.p8" in error.message
+    assert server.logins == []
+
+
+# One at a time, and the pause.
+
+
+async def windows(account: Account, number: int) -> list[SluicewayError | None]:
+    """So many windows want a session at once; what each got."""
+
+    async def one() -> SluicewayError | None:
+        try:
+            async with account.session(Tag(), fresh=True):
+                return None
+        except SluicewayError as error:
+            return error
+
+    return await asyncio.gather(*(one() for _ in range(number)))
+
+
+async def test_a_hundred_windows_with_a_bad_key_are_one_login_per_pause_n9(server, key_file):
+    server.on_login = lambda _request, _body: refused(394304)
+    clock = Clock()
+    account = Account(settings(server.port, private_key={"file": key_file}), clock=clock)
+    pause = FIRST_PAUSE
+    for logins in range(1, 8):
+        for step in (0.0, pause / 2, pause / 2 - 1):
+            clock.now += step
+            found = await windows(account, 100)
+            assert {type(error) for error in found} == {ConfigurationError}
+        assert len(server.logins) == logins
+        clock.now += 1
+        pause = min(2 * pause, LONGEST_PAUSE)
+    assert pause == LONGEST_PAUSE
+
+
+async def test_a_refusal_says_until_when_and_what_to_do_n9(server):
+    server.on_login = lambda _request, _body: refused(390100, "Incorrect username or password was specified.")
+    account = Account(settings(server.port))
+    for error in [*await windows(account, 2), *await windows(account, 2)]:
+        assert "account acc as u" in error.message
+        assert "Incorrect username or password" in error.message
+        assert "no login is tried before 20" in error.message
+        assert "DESCRIBE USER" in error.hint
+        assert "changed credential is tried at once" in error.hint
+        assert CANARY not in repr((error.message, error.hint))
+
+
+async def test_a_mended_credential_ends_the_pause_n9(server, key_file):
+    good = fingerprint(2)
+    server.on_login = lambda _request, body: (
+        None if claims(body["data"]["TOKEN"])["iss"].endswith(good) else refused(394304)
+    )
+    account = Account(settings(server.port, private_key={"file": key_file}))
+    assert len([error for error in await windows(account, 3) if error]) == 3
+    key_file.write_text(private(2))
+    assert await windows(account, 3) == [None] * 3
+    await account.aclose()
+    assert len(server.logins) == 4
+
+
+@pytest.mark.parametrize("code", [390101, 390102, 390189, 390201, 390422])
+async def test_every_refusal_that_an_operator_must_mend_begins_a_pause_n9(server, code):
+    server.on_login = lambda _request, _body: refused(code)
+    account = Account(settings(server.port))
+    await windows(account, 5)
+    await windows(account, 5)
+    assert len(server.logins) == 1
+
+
+async def test_a_success_makes_the_next_pause_short_again_n9(server):
+    answers = iter([refused(390100), None, refused(390100), None])
+    server.on_login = lambda _request, _body: next(answers)
+    clock = Clock()
+    account = Account(settings(server.port), clock=clock)
+    for _ in range(2):
+        assert (await windows(account, 1))[0] is not None
+        clock.now += FIRST_PAUSE
+        assert await windows(account, 1) == [None]
+    await account.aclose()
+
+
+async def test_logins_follow_one_another_n9(server):
+    under_way, most = 0, 0
+
+    async def slow(_request, _body):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+
+    server.on_login = slow
+    account = Account(settings(server.port))
+    assert await windows(account, 10) == [None] * 10
+    await account.aclose()
+    assert (most, len(server.logins)) == (1, 10)
+
+
+async def test_those_who_waited_share_a_passing_failure_and_the_next_ones_try_again_n9(server):
+    server.on_login = lambda _request, _body: web.Response(status=503)
+    account = Account(settings(server.port, login_timeout_seconds=1))
+    found = await windows(account, 50)
+    assert {type(error) for error in found} == {TransientError}
+    tries = len(server.logins)
+    assert tries <= 5
+    server.on_login = None
+    assert await windows(account, 1) == [None]
+    await account.aclose()
+
+
+async def test_a_login_that_is_given_up_leaves_the_turn_to_the_next_s8(server):
+    arrived = asyncio.Event()
+
+    async def held(request, body):
+        arrived.set()
+        await hang(request, body)
+
+    server.on_login = held
+    account = Account(settings(server.port))
+    first = asyncio.create_task(account.session(Tag()).__aenter__())
+    await arrived.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    server.on_login = None
+    assert await windows(account, 1) == [None]
+    await account.aclose()
+
+
+# The clock.
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(120, "s behind Snowflake's"), (-120, "s ahead of Snowflake's")])
+async def test_a_clock_that_is_wrong_is_told_with_its_offset_n8(server, key_file, seconds, words):
+    def dated(request, _body):
+        if request.method == "HEAD":
+            return web.Response(headers={"Date": formatdate(time.time() + seconds, usegmt=True)}, status=404)
+        return None
+
+    server.on_request = dated
+    server.on_login = lambda _request, _body: refused(394303)
+    error = await failed(log_in(server, private_key={"file": key_file}))
+    assert (type(error), error.code) == (ConfigurationError, "clock")
+    assert words in error.message
+    offset = int(error.message.partition("clock is ")[2].split()[0])
+    assert abs(offset - 120) <= 30
+    assert "NTP" in error.hint
+
+
+async def test_a_clock_whose_offset_cannot_be_had_is_told_without_it_n8(server, key_file):
+    server.on_request = lambda request, body: drop(request, body) if request.method == "HEAD" else None
+    server.on_login = lambda _request, _body: refused(394302)
+    error = await failed(log_in(server, private_key={"file": key_file}))
+    assert error.code == "clock"
+    assert "machine's clock is" not in error.message
+
+
+# The way there.
+
+
+@pytest.mark.parametrize("status", [503, 502, 429])
+async def test_a_server_that_refuses_for_ever_is_tried_a_few_times_n2(server, status):
+    server.on_login = lambda _request, _body: web.Response(status=status)
+    error = await failed(log_in(server))
+    assert (type(error), error.code) == (TransientError, f"http_{status}")
+    assert len(server.logins) == 5
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+async def test_something_on_the_way_that_refuses_is_named_at_once_n2(server, status):
+    server.on_login = lambda _request, _body: web.Response(status=status)
+    error = await failed(log_in(server))
+    assert (type(error), error.code) == (ConfigurationError, f"http_{status}")
+    assert "network policy" in error.hint
+    assert len(server.logins) == 1
+
+
+async def test_a_login_that_hangs_ends_at_its_limit_and_holds_nobody_up_n2(server):
+    server.on_login = hang
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    error = await failed(log_in(server, login_timeout_seconds=2))
+    ticking.cancel()
+    assert (type(error), error.code) == (TransientError, "lost")
+    assert ticks > 20
+
+
+async def test_a_port_where_nobody_is_is_a_passing_matter():
+    error = await failed(Account(settings(1)).session(Tag()).__aenter__())
+    assert (type(error), error.code) == (TransientError, "unreachable")
+    assert "DNS" in error.hint
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused_x12(tmp_path):
+    (tmp_path / "certificate").write_text(CERTIFICATE)
+    (tmp_path / "key").write_text(KEY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    async with serving(context) as script:
+        error = await failed(log_in(script, protocol="https"))
+        assert (type(error), error.code) == (ConfigurationError, "tls")
+        assert script.seen == []
+
+
+async def test_no_secret_is_told_by_anything_x9(server, key_file, caplog, capfd):
+    caplog.set_level(logging.DEBUG)
+    server.on_login = lambda _request, _body: refused(390100)
+    await windows(Account(settings(server.port)), 2)
+    await windows(Account(settings(server.port, private_key={"file": key_file})), 2)
+    server.on_login = None
+    account = Account(settings(server.port))
+    await windows(account, 2)
+    await account.aclose()
+    told = caplog.text + "".join(capfd.readouterr())
+    for secret in (CANARY, private(1).splitlines()[3], "session-", "master-", "eyJ"):
+        assert secret not in told
+    assert CANARY not in repr([account, account.__dict__, settings(server.port)])
