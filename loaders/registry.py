@@ -7,25 +7,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+from pydantic import Discriminator, Field, Tag
 
 from loaders.base import Loader
 from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
+from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from state.port import Port, direct
 
-TargetSettings = DuckDBTarget
+if TYPE_CHECKING:
+    from state.snowflake.session import Account
+
+AnyTarget: TypeAlias = DuckDBTarget | SnowflakeTarget
+AnyStage: TypeAlias = DuckDBStage | SnowflakeStage
+
+
+def stage_kind(value: Any) -> str:
+    """The kind that settings of a stage are meant for; duckdb where they do not say."""
+    kind = value.get("type", "duckdb") if isinstance(value, dict) else getattr(value, "type", "duckdb")
+    return str(kind)
+
+
+TargetSettings = Annotated[AnyTarget, Field(discriminator="type")]
 """What `target_system` may be."""
-StageSettings = DuckDBStage
+StageSettings = Annotated[
+    Annotated[DuckDBStage, Tag("duckdb")] | Annotated[SnowflakeStage, Tag("snowflake")], Discriminator(stage_kind)
+]
 """What `stage_system` may be; its kind is the target's."""
 
-LOADERS: Mapping[str, tuple[str, str]] = {"duckdb": ("loaders.duckdb.loader", "DuckDBLoader")}
-"""Kind → module and class, called as `Class(target, stage, pipeline=, cursor=, port=)`."""
+LOADERS: Mapping[str, tuple[str, str]] = {
+    "duckdb": ("loaders.duckdb.loader", "DuckDBLoader"),
+    "snowflake": ("loaders.snowflake.loader", "SnowflakeLoader"),
+}
+"""Kind → module and class, called as `Class(target, stage[, account], pipeline=, cursor=, port=)`."""
 
 
 def loader(
-    target: TargetSettings, stage: StageSettings, *, pipeline: str, cursor: str, port: Port = direct
+    target: AnyTarget,
+    stage: AnyStage,
+    account: Account | None = None,
+    *,
+    pipeline: str,
+    cursor: str,
+    port: Port = direct,
 ) -> Loader:
-    """The loader of a target with its stage, for the runs of `pipeline`."""
+    """The loader of a target with its stage, for the runs of `pipeline`; `account` is where a warehouse is."""
     module, name = LOADERS[target.type]
     made: Any = getattr(import_module(module), name)
-    return made(target, stage, pipeline=pipeline, cursor=cursor, port=port)  # type: ignore[no-any-return]
+    given = [account] if isinstance(target, SnowflakeTarget) else []
+    return made(target, stage, *given, pipeline=pipeline, cursor=cursor, port=port)  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connectors.base import Connector
 from connectors.registry import connector
@@ -18,19 +19,43 @@ from state.drive import DriveTable
 from state.memory import MemoryDrive
 from state.owner import owner_name
 from state.port import Port, direct
-from state.sqlite import SqliteDrive
+from state.registry import backend
+from state.sqlite.settings import LocalDriveSettings
+
+if TYPE_CHECKING:
+    from state.snowflake.session import Account
 
 
-async def open_drive(config: PipelineConfig, port: Port = direct) -> DriveTable:
+@asynccontextmanager
+async def account_of(config: PipelineConfig, port: Port = direct) -> AsyncIterator[Account | None]:
+    """The Snowflake account of a configuration, not yet logged in; None if it has none."""
+    if config.snowflake_connection is None:
+        yield None
+        return
+    from state.snowflake.session import Account  # noqa: PLC0415 its library only where it is used
+
+    async with aclosing(Account(config.snowflake_connection, port=port)) as account:
+        yield account
+
+
+@asynccontextmanager
+async def drive_of(config: PipelineConfig, port: Port = direct) -> AsyncIterator[DriveTable]:
     """The configured drive table. Raises `ConfigurationError` if it was not initialised."""
-    if config.drive_table.type == "memory":
-        return MemoryDrive(port=port)
-    return await SqliteDrive.open(config.drive_table.path, port=port)
+    async with (
+        account_of(config, port) as account,
+        aclosing(await backend(config.drive_table, account).open(port=port)) as drive,
+    ):
+        yield drive
 
 
-async def open_drive_to_look(config: PipelineConfig) -> DriveTable:
-    """The drive table, or an empty one in memory where none was made yet: for commands that write nothing."""
-    return await open_drive(config) if config.drive_table.path.exists() else MemoryDrive()
+@asynccontextmanager
+async def drive_to_look(config: PipelineConfig) -> AsyncIterator[DriveTable]:
+    """The drive table, or an empty one where its file was not made yet: for commands that write nothing."""
+    if isinstance(config.drive_table, LocalDriveSettings) and not config.drive_table.path.exists():
+        yield MemoryDrive()
+        return
+    async with drive_of(config) as drive:
+        yield drive
 
 
 def connect(config: PipelineConfig, port: Port = direct) -> Connector:
@@ -38,15 +63,23 @@ def connect(config: PipelineConfig, port: Port = direct) -> Connector:
     return connector(config.source_system, port)
 
 
-def target(config: PipelineConfig, port: Port = direct) -> Loader:
+def target(config: PipelineConfig, account: Account | None, port: Port = direct) -> Loader:
     """The loader of the configured target and stage."""
     return loader(
         config.target_system,
         config.stage_system,
+        account,
         pipeline=config.pipeline_metadata.pipeline_name,
         cursor=config.source_system.cursor,
         port=port,
     )
+
+
+@asynccontextmanager
+async def target_of(config: PipelineConfig) -> AsyncIterator[Loader]:
+    """The loader, for commands that only look."""
+    async with account_of(config) as account, aclosing(target(config, account)) as sink:
+        yield sink
 
 
 def spool_directory(config: PipelineConfig) -> Path:
@@ -58,9 +91,11 @@ def spool_directory(config: PipelineConfig) -> Path:
 async def opened(config: PipelineConfig, emit: Emit, port: Port = direct) -> AsyncIterator[Worker]:
     """A worker with its drive table, loader and spool open. Raises `ConfigurationError`, `TransientError`."""
     spool = Spool(spool_directory(config), config.limits.spool_quota_bytes, port)
-    async with aclosing(await open_drive(config, port)) as drive, aclosing(target(config, port)) as sink:
-        spool.open()
-        try:
-            yield Worker(config, lambda: connect(config, port), sink, drive, spool, emit, owner_name())
-        finally:
-            spool.close()
+    async with account_of(config, port) as account:
+        kept = backend(config.drive_table, account)
+        async with aclosing(await kept.open(port=port)) as drive, aclosing(target(config, account, port)) as sink:
+            spool.open()
+            try:
+                yield Worker(config, lambda: connect(config, port), sink, drive, spool, emit, owner_name())
+            finally:
+                spool.close()

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 SOURCE_TYPES = ("elasticsearch", "opensearch", "files")
-TARGET_TYPES = ("duckdb",)
+TARGET_TYPES = ("duckdb", "snowflake")
 
 
 def load_config(path: Path | str) -> PipelineConfig:
@@ -130,7 +130,7 @@ def _judged_file(path: Path) -> tuple[PipelineConfig | None, list[Problem]]:
 
 def _judged(document: Document) -> tuple[PipelineConfig | None, list[Problem]]:
     """The configuration, or None if there is an error; and all problems, errors first."""
-    data = document.data
+    data = _with_kind_of_stage(document.data)
     config, problems = _checked(data)
     if config is None:
         wrong = tuple(problem.path for problem in problems)
@@ -142,6 +142,15 @@ def _judged(document: Document) -> tuple[PipelineConfig | None, list[Problem]]:
     placed.sort(key=lambda problem: problem.severity is not Severity.ERROR)
     usable = not any(problem.severity is Severity.ERROR for problem in placed)
     return config if usable else None, placed
+
+
+def _with_kind_of_stage(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`data` whose stage is of the target's kind, unless it says of which itself."""
+    stage, target = data.get("stage_system"), data.get("target_system")
+    kind = target.get("type") if isinstance(target, Mapping) else None
+    if isinstance(stage, Mapping) and "type" not in stage and kind in TARGET_TYPES:
+        return {**data, "stage_system": {"type": kind, **stage}}
+    return data
 
 
 def _checked(data: Mapping[str, Any]) -> tuple[PipelineConfig | None, list[Problem]]:

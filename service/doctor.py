@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from service import functions
-from service.app import connect, open_drive, spool_directory, target
+from service.app import connect, drive_of, spool_directory, target_of
 from service.settings import PipelineConfig
 from state.checks import Check
 from state.errors import SluicewayError
@@ -49,7 +49,7 @@ async def user_functions(config: PipelineConfig) -> list[Check]:
 
 
 async def drive_table(config: PipelineConfig) -> list[Check]:
-    async with aclosing(await open_drive(config)) as drive:
+    async with drive_of(config) as drive:
         return [Check("drive_table", True, f"open, id {drive.id}"), clock("drive_table clock", await drive.now())]
 
 
@@ -99,7 +99,7 @@ async def source_clock(config: PipelineConfig) -> list[Check]:
 
 
 async def stage_and_target(config: PipelineConfig) -> list[Check]:
-    async with aclosing(target(config)) as there:
+    async with target_of(config) as there:
         return list(await there.check())
 
 

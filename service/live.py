@@ -94,12 +94,23 @@ CHANGES: tuple[Change, ...] = (
         " windows into it, and `run` goes on.",
     ),
     Change(
-        ("target_system.on_type_conflict", "target_system.memory_limit", "target_system.threads"),
+        (
+            "target_system.on_type_conflict",
+            "target_system.memory_limit",
+            "target_system.threads",
+            "target_system.change_only",
+            "target_system.transform",
+        ),
         "with the next merge",
         "",
     ),
     Change(
-        ("stage_system.directory", "stage_system.table"),
+        ("target_system.names",),
+        "never",
+        "The columns would be added again under their other names: give a new table.",
+    ),
+    Change(
+        ("stage_system.directory", "stage_system.stage", "stage_system.table"),
         "with the next attempt",
         "A run that is not merged yet finds its files gone and reads its window again.",
     ),
@@ -110,7 +121,13 @@ CHANGES: tuple[Change, ...] = (
         " of the guarantee.",
     ),
     Change(
-        ("drive_table.path",),
+        ("snowflake_connection",),
+        "with the next login",
+        "A rotated key or token needs no change: its file is read anew at each login. Another `account` is another"
+        " warehouse: the target there must hold the same table.",
+    ),
+    Change(
+        ("drive_table.type", "drive_table.path", "drive_table.database", "drive_table.database_schema"),
         "when all workers are stopped",
         "`sluiceway drive init` makes the new one; the next run takes over what the receipts in the target prove,"
         " and nothing is loaded twice.",

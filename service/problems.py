@@ -13,12 +13,14 @@ import msgspec
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from service.reference import Keys, Setting, found, known_keys
+from service.reference import Keys, Setting, found, kinds, known_keys
 from state.errors import ConfigurationError
 
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
 HIDDEN = "(hidden)"
+CHOICES = ("source_system", "stage_system", "target_system", "drive_table")
+"""Groups of which there are several kinds."""
 
 _SECRET = re.compile(
     r"passw|pwd|secret|token|credential|webhook|bearer|^auth|api_?key|private_?key|access_?key|signature", re.I
@@ -113,8 +115,8 @@ def real_keys(loc: Sequence[str | int], data: Any) -> Keys:
 
 
 def _is_kind(loc: Sequence[str | int], position: int) -> bool:
-    """Only `source_system` is a choice of several kinds; pydantic names the kind right after it."""
-    return position == 1 and loc[0] == "source_system"
+    """Pydantic names the kind right after a system that is a choice of several kinds."""
+    return position == 1 and loc[0] in CHOICES
 
 
 def looks_secret(keys: Iterable[str | int]) -> bool:
@@ -139,18 +141,16 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def _problem(at: _Context) -> Problem:
     kind, path = at.error["type"], ".".join(str(key) for key in at.keys)
     if kind == "extra_forbidden":
-        known = known_keys(at.keys[:-1], at.data)
-        remedy = f"{nearest(at.name, known)}Known here: {', '.join(known)}." if known else "Remove it."
+        keys = known_keys(at.keys[:-1], at.data)
+        remedy = f"{nearest(at.name, keys)}Known here: {', '.join(keys)}." if keys else "Remove it."
         return Problem(path, f"{at.name} is no known key", remedy)
     if at.secret and kind in ("model_type", "model_attributes_type", "dict_type"):
         remedy = f"Give a reference: {at.name}: {{env: NAME}} or {{file: PATH}}."
         return Problem(path, "a secret must not be written here", remedy, value=HIDDEN)
     if kind == "union_tag_invalid":
-        tag, tags = (str(at.error.get("ctx", {}).get(key, "")) for key in ("tag", "expected_tags"))
-        kinds = tags.replace("'", "")
-        return Problem(
-            f"{path}.type", f"this version reads from {kinds}", f"Give one of: {kinds}.", value=shown(tag)
-        )
+        known = ", ".join(kind for group in (at.setting.groups if at.setting else ()) for kind in kinds(group))
+        tag = str(at.error.get("ctx", {}).get("tag", ""))
+        return Problem(f"{path}.type", f"this version knows {known}", f"Give one of: {known}.", value=shown(tag))
     remedy = at.setting.text if at.setting else ""
     if kind == "missing":
         return Problem(path, f"{at.name} is missing", f"Add it. {remedy}".strip())
@@ -185,7 +185,8 @@ def _message(at: _Context) -> str:
 
 def _without_consequences(problems: Sequence[Problem]) -> list[Problem]:
     """Where the kind of a system is wrong, what else is wrong in it (and in its stage) cannot be known."""
-    unknown = [p.path.removesuffix("type") for p in problems if p.path.endswith("_system.type")]
+    types = {f"{choice}.type" for choice in CHOICES}
+    unknown = [p.path.removesuffix("type") for p in problems if p.path in types]
     if "target_system." in unknown:
         unknown.append("stage_system.")
-    return [p for p in problems if p.path.endswith("_system.type") or not p.path.startswith(tuple(unknown))]
+    return [p for p in problems if p.path in types or not p.path.startswith(tuple(unknown))]

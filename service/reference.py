@@ -102,8 +102,10 @@ def known_keys(keys: Sequence[str | int], data: Any) -> list[str]:
 
 
 def chosen(groups: Sequence[type[Group]], data: Any) -> type[Group] | None:
-    """The group that `data` is meant for: the only one, or the one of its `type`."""
+    """The group that `data` is meant for: the only one, the one of its `type`, or the one that needs no type."""
     if len(groups) == 1:
         return groups[0]
     kind = data.get("type") if isinstance(data, Mapping) else None
+    if kind is None:
+        return next((group for group in groups if not group.model_fields["type"].is_required()), None)
     return next((group for group in groups if kind in kinds(group)), None)

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from loaders.base import Mode
 from service.problems import Problem, Severity
-from service.settings import PipelineConfig
+from service.settings import WAREHOUSE_LEASE_SECONDS, PipelineConfig
 from state.windows import Calendar, parse_width
 
 Judge = Callable[[PipelineConfig], Iterator[Problem]]
@@ -229,6 +229,58 @@ def memory_forgets(config: PipelineConfig) -> Iterator[Problem]:
         )
 
 
+def snowflake_needs_a_connection(config: PipelineConfig) -> Iterator[Problem]:
+    users = [name for name in ("target_system", "drive_table") if getattr(config, name).type == "snowflake"]
+    if users and config.snowflake_connection is None:
+        yield _error(
+            "snowflake_connection",
+            f"{' and '.join(users)} of type snowflake cannot be reached without it",
+            "Give account, user, role, warehouse and private_key.",
+        )
+    if not users and config.snowflake_connection is not None:
+        yield _warning("snowflake_connection", "nothing here is in Snowflake", "Remove it.")
+
+
+def stage_is_the_targets(config: PipelineConfig) -> Iterator[Problem]:
+    if config.stage_system.type != config.target_system.type:
+        yield _error(
+            "stage_system.type",
+            f"a target of type {config.target_system.type} loads from a stage of its own kind",
+            f"Leave it out, or set it to {config.target_system.type}.",
+            config.stage_system.type,
+        )
+
+
+def one_machine_is_not_several(config: PipelineConfig) -> Iterator[Problem]:
+    if not config.limits.several_machines:
+        return
+    if config.drive_table.type in ("sqlite", "memory"):
+        yield _error(
+            "drive_table.type",
+            "workers on several machines do not see one another's runs in a file of one machine: each would load"
+            " every window",
+            "Use mysql (advised) or snowflake, or set limits.several_machines: false.",
+            config.drive_table.type,
+        )
+    if config.target_system.type == "duckdb":
+        yield _error(
+            "target_system.type",
+            "a DuckDB file belongs to one machine, and whoever has it open locks all others out",
+            "Use snowflake, or set limits.several_machines: false.",
+            "duckdb",
+        )
+
+
+def a_lease_in_the_warehouse_is_long(config: PipelineConfig) -> Iterator[Problem]:
+    if config.drive_table.type == "snowflake" and config.lease_seconds < WAREHOUSE_LEASE_SECONDS:
+        yield _error(
+            "limits.lease_seconds",
+            "every renewal is a statement that keeps the warehouse awake, and its answer may take long",
+            f"Leave it out, or give {WAREHOUSE_LEASE_SECONDS:g} or more.",
+            f"{config.lease_seconds:g}",
+        )
+
+
 RULES: tuple[Rule, ...] = (
     Rule(("target_system.key", "target_system.mode"), merge_needs_key),
     Rule(("windows.lookback_seconds", "target_system.mode"), append_needs_no_lookback),
@@ -247,6 +299,10 @@ RULES: tuple[Rule, ...] = (
     Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),
     Rule(("pipeline_metadata.notifications",), nobody_is_told_yet),
     Rule(("drive_table.type",), memory_forgets),
+    Rule(("snowflake_connection", "target_system.type", "drive_table.type"), snowflake_needs_a_connection),
+    Rule(("stage_system.type", "target_system.type"), stage_is_the_targets),
+    Rule(("limits.several_machines", "drive_table.type", "target_system.type"), one_machine_is_not_several),
+    Rule(("limits.lease_seconds", "drive_table.type"), a_lease_in_the_warehouse_is_long),
 )
 
 

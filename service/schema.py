@@ -17,7 +17,6 @@ def json_schema() -> dict[str, Any]:
     """Draft 2020-12. A shared file may hold any key of a section, so a missing key is left to `validate`."""
     schema = PipelineConfig.model_json_schema()
     groups: dict[str, Any] = schema["$defs"]
-    del schema["properties"]["snowflake_connection"]
     for group in groups.values():
         group.pop("required", None)
     for section in SECTIONS:
@@ -32,8 +31,8 @@ def json_schema() -> dict[str, Any]:
 
 
 def _names(section: dict[str, Any]) -> list[str]:
-    refs = [section] if "$ref" in section else section["oneOf"]
-    return [ref["$ref"].removeprefix("#/$defs/") for ref in refs]
+    refs = [section] if "$ref" in section else section.get("oneOf") or section["anyOf"]
+    return [ref["$ref"].removeprefix("#/$defs/") for ref in refs if "$ref" in ref]
 
 
 def _plain(value: Any) -> Any:

@@ -20,10 +20,14 @@ from loaders.retention import Limits as RetentionLimits
 from service.cron import check_cron
 from service.instants import at_most_a_year, instant, is_retention, retention, zone_name
 from state.model import Phase
+from state.registry import DriveSettings
 from state.settings import Group, Secret
+from state.snowflake.settings import SnowflakeConnection
+from state.sqlite.settings import LocalDriveSettings
 from state.windows import Tiling, parse_width
 
 YEAR_SECONDS = 366 * 86400
+LEASE_SECONDS, WAREHOUSE_LEASE_SECONDS = 60.0, 600.0
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Bytes = Annotated[int, Field(strict=True, ge=1024)]
@@ -33,10 +37,6 @@ Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)
 Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 Instant = Annotated[datetime, BeforeValidator(instant)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-
-
-def _reserved(_value: object) -> object:
-    raise ValueError("Snowflake is not in this version")
 
 
 class Notifications(Group):
@@ -211,16 +211,6 @@ class Phases(Group):
         return found
 
 
-class DriveTable(Group):
-    """Where the runs are remembered."""
-
-    type: Literal["sqlite", "memory"] = "sqlite"
-    """`sqlite`: a file on this machine. `memory`: forgotten when the process ends, for trials. Default sqlite: it
-    needs no server."""
-    path: Path = Path("sluiceway.sqlite")
-    """SQLite file, on a local disk. Default `sluiceway.sqlite` in the working directory, beside the config."""
-
-
 class Limits(Group):
     """Budgets of time, tries and disk."""
 
@@ -238,8 +228,12 @@ class Limits(Group):
     """Seconds that this wait grows to at most. Default 30: less than a lease."""
     catch_up_windows: Count = 100
     """Windows opened at one look. Default 100: a pipeline that starts years back does not fill the drive table."""
-    lease_seconds: Annotated[float, Field(strict=True, ge=0.1, le=3600, allow_inf_nan=False)] = 60.0
-    """Seconds that a worker owns a run without renewing. Default 60: outlives a pause, not a lunch."""
+    lease_seconds: Annotated[float, Field(strict=True, ge=0.1, le=3600, allow_inf_nan=False)] | None = None
+    """Seconds that a worker owns a run without renewing. Default 60: outlives a pause, not a lunch; 600 with a
+    drive table in Snowflake, where every renewal is a statement that wakes the warehouse."""
+    several_machines: StrictBool = False
+    """Whether workers on several machines share this pipeline: replicas, Jobs, mapped tasks. True refuses what
+    only one machine can hold (a drive table in SQLite, a DuckDB target). Default false."""
     spool_directory: Path = Path("spool")
     """Local folder of chunks being written. Default `spool` in the working directory: /tmp is often memory."""
     spool_quota_bytes: Bytes = 4 * 1024**3
@@ -265,12 +259,19 @@ class PipelineConfig(Group):
     """Where rows go to."""
     phases: Phases = Phases()
     """The seven phases. Default: all built in, target clean-up off."""
-    drive_table: DriveTable = DriveTable()
+    drive_table: DriveSettings = LocalDriveSettings()
     """Where the runs are remembered. Default: a SQLite file."""
     limits: Limits = Limits()
     """Budgets of time, tries and disk."""
-    snowflake_connection: Annotated[None, BeforeValidator(_reserved)] = Field(default=None, validate_default=False)
-    """Reserved: Snowflake is not in this version. Leave it out."""
+    snowflake_connection: SnowflakeConnection | None = None
+    """How Snowflake is reached, by a target or a drive table there. Default none."""
+
+    @property
+    def lease_seconds(self) -> float:
+        """Seconds that a worker owns a run without renewing."""
+        if self.limits.lease_seconds is not None:
+            return self.limits.lease_seconds
+        return WAREHOUSE_LEASE_SECONDS if self.drive_table.type == "snowflake" else LEASE_SECONDS
 
     def as_dict(self) -> dict[str, Any]:
         """All settings as JSON-like values; secrets stay references. What a user's function is given."""

@@ -14,7 +14,7 @@ from service.config_text import Document, Place, read_file
 from service.problems import Problem, nearest
 from service.reference import Keys
 
-SECTIONS = ("source_system", "stage_system", "target_system", "drive_table")
+SECTIONS = ("source_system", "stage_system", "target_system", "drive_table", "snowflake_connection")
 """Groups that may name a connection."""
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from loaders.archive_settings import ArchiveAccess
+from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from service.app import opened
 from service.doctor import existing
 from service.events import Emit
@@ -18,7 +19,8 @@ from service.tick import closed_until, new_run
 from service.worker import Worker
 from state.errors import ConfigurationError
 from state.model import Phase, Run, RunKind, Window, show_instant
-from state.sqlite import SqliteDrive
+from state.registry import backend
+from state.sqlite.settings import LocalDriveSettings
 from state.windows import tiles
 
 
@@ -39,15 +41,40 @@ def confined(config: PipelineConfig, folder: Path) -> PipelineConfig:
     archive = cleaning.archive and str(folder / "archive")
     cleaning = cleaning.model_copy(update={"archive": archive, "archive_access": ArchiveAccess()})
     changes = {
-        "stage_system": config.stage_system.model_copy(update={"directory": folder / "stage"}),
-        "target_system": config.target_system.model_copy(
-            update={"database": folder / "target.duckdb", "temp_directory": folder / "tmp"}
-        ),
-        "drive_table": config.drive_table.model_copy(update={"type": "sqlite", "path": folder / "drive.sqlite"}),
+        "stage_system": scratch_stage(config, folder),
+        "target_system": scratch_target(config, folder),
+        "drive_table": LocalDriveSettings(path=folder / "drive.sqlite"),
+        "snowflake_connection": None,
         "limits": config.limits.model_copy(update={"spool_directory": folder / "spool", "tries_per_phase": 1}),
         "phases": config.phases.model_copy(update={"stage_cleaning": cleaning}),
     }
     return config.model_copy(update=changes)
+
+
+def scratch_stage(config: PipelineConfig, folder: Path) -> DuckDBStage:
+    """A folder, with the configured stage table's own name where one is configured."""
+    table = config.stage_system.table
+    if table is not None and not isinstance(config.stage_system, DuckDBStage):
+        table = table.rpartition(".")[2].strip('"')
+    return DuckDBStage(directory=folder / "stage", table=table)
+
+
+def scratch_target(config: PipelineConfig, folder: Path) -> DuckDBTarget:
+    """A DuckDB file that takes what the configured target would."""
+    own = config.target_system
+    if isinstance(own, DuckDBTarget):
+        return own.model_copy(update={"database": folder / "target.duckdb", "temp_directory": folder / "tmp"})
+    return DuckDBTarget(
+        type="duckdb",
+        database=folder / "target.duckdb",
+        table=config.pipeline_metadata.pipeline_name,
+        temp_directory=folder / "tmp",
+        mode=own.mode,
+        key=own.key,
+        version=own.version,
+        cursor_immutable=own.cursor_immutable,
+        on_type_conflict=own.on_type_conflict,
+    )
 
 
 def up_to(config: PipelineConfig, phase: Phase) -> PipelineConfig:
@@ -64,7 +91,7 @@ def up_to(config: PipelineConfig, phase: Phase) -> PipelineConfig:
 
 async def tried(config: PipelineConfig, window: Window | None, emit: Emit) -> Run:
     """One attempt at a run of `window` (the newest closed one without it) in the world of `scratch`."""
-    await SqliteDrive.init(config.drive_table.path)
+    await backend(config.drive_table).init()
     async with opened(config, emit) as worker:
         chosen = window or await newest_closed(worker)
         loads = await worker.repair()

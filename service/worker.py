@@ -125,7 +125,7 @@ class Worker:
 
     @property
     def lease(self) -> timedelta:
-        return timedelta(seconds=self.config.limits.lease_seconds)
+        return timedelta(seconds=self.config.lease_seconds)
 
     async def _claim_all(self, keeper: LeaseKeeper, ended: list[Run], only: Window | None) -> bool:
         """`max_open` walkers that claim until nothing is due; True if there was something."""

@@ -48,6 +48,8 @@ class DuckDBTarget(Group):
 class DuckDBStage(Group):
     """A directory that holds staged files, and the name that stage tables begin with."""
 
+    type: Literal["duckdb"] = "duckdb"
+    """Kind of stage. Default: the target's; there is no other choice."""
     directory: Path
     """Directory of staged files, made if absent. No default."""
     table: Name | None = None

@@ -73,6 +73,8 @@ class SnowflakeTarget(Group):
 class SnowflakeStage(Group):
     """A named internal stage, and the name that stage tables begin with."""
 
+    type: Literal["snowflake"] = "snowflake"
+    """Kind of stage. Default: the target's; there is no other choice."""
     stage: Name
     """Named internal stage `DB.SCHEMA.STAGE` that holds staged files, made if absent. No default."""
     table: Name | None = None

@@ -64,7 +64,7 @@ def init(
     source: Annotated[
         str, typer.Option("--source", metavar="TYPE", help="elasticsearch, opensearch or files.")
     ] = "elasticsearch",
-    target: Annotated[str, typer.Option("--target", metavar="TYPE", help="duckdb.")] = "duckdb",
+    target: Annotated[str, typer.Option("--target", metavar="TYPE", help="duckdb or snowflake.")] = "duckdb",
     phases: Annotated[
         bool,
         typer.Option(

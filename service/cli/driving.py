@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from service.app import account_of
 from service.cli.options import same_config
 from service.cli.pipelines import about, one_pipeline
 from service.console import Console
 from service.settings import PipelineConfig
-from state.errors import ConfigurationError
-from state.sqlite import SqliteDrive
+from state.registry import backend
 
 
 def init(config: Path, *, json: bool) -> None:
     """Make the drive table; one that is there stays."""
     pipeline = one_pipeline(config)
     with about(pipeline):
-        path = file_of(pipeline)
-        made = not path.exists()
-        identity = asyncio.run(SqliteDrive.init(path))
-    said = f"the drive table {path} is made" if made else f"the drive table {path} is there already, and current"
-    answer(Console(json=json), path, identity, said)
+        identity = asyncio.run(done(pipeline, upgrade_only=False))
+    answer(pipeline, identity, f"the drive table {place(pipeline)} is there, and of this version", json=json)
     if not json:
         Console().line(f"Next: sluiceway doctor{same_config(config)}")
 
@@ -30,25 +27,25 @@ def upgrade(config: Path, *, json: bool) -> None:
     """Bring the drive table to this version."""
     pipeline = one_pipeline(config)
     with about(pipeline):
-        path = file_of(pipeline)
-        identity = asyncio.run(SqliteDrive.upgrade(path))
-    answer(Console(json=json), path, identity, f"the drive table {path} is of this version")
+        identity = asyncio.run(done(pipeline, upgrade_only=True))
+    answer(pipeline, identity, f"the drive table {place(pipeline)} is of this version", json=json)
 
 
-def answer(console: Console, path: Path, identity: str, said: str) -> None:
-    if console.json:
-        console.emit({"path": str(path), "id": identity})
+async def done(config: PipelineConfig, *, upgrade_only: bool) -> str:
+    """The id of the drive table, which is there and current afterwards."""
+    async with account_of(config) as account:
+        kept = backend(config.drive_table, account)
+        return await (kept.upgrade() if upgrade_only else kept.init())
+
+
+def answer(config: PipelineConfig, identity: str, said: str, *, json: bool) -> None:
+    console = Console(json=json)
+    if json:
+        console.emit({"place": place(config), "id": identity})
     else:
         console.line(f"{said}, id {identity}")
 
 
-def file_of(config: PipelineConfig) -> Path:
-    """Where the drive table lies. Raises `ConfigurationError` if it lies nowhere."""
-    if config.drive_table.type == "memory":
-        raise ConfigurationError(
-            "a drive table in memory is not made beforehand",
-            hint="Set drive_table.type: sqlite for one that lasts.",
-            code="memory_drive",
-            path="drive_table.type",
-        )
-    return config.drive_table.path
+def place(config: PipelineConfig) -> str:
+    """Where the drive table lies, as people say it."""
+    return config.drive_table.place

@@ -13,7 +13,7 @@ import typer
 
 from connectors.base import Connector
 from service import exit_codes, views, views_of_run
-from service.app import connect, open_drive, open_drive_to_look, target
+from service.app import connect, drive_of, drive_to_look, target_of
 from service.cli.options import same_config
 from service.cli.pipelines import about, described, one_pipeline, the_run
 from service.config import validate_config
@@ -75,7 +75,7 @@ def plan(config: Path, limit: int, *, json: bool) -> None:
 
 async def looked_ahead(config: PipelineConfig, limit: int) -> list[Planned]:
     """The plan, with what the target already proves taken into account, as `run` does."""
-    async with aclosing(target(config)) as sink:
+    async with target_of(config) as sink:
         loads = await sink.loads(config.pipeline_metadata.pipeline_name)
     copy = MemoryDrive()
     for run in await all_runs(config):
@@ -87,7 +87,7 @@ async def looked_ahead(config: PipelineConfig, limit: int) -> list[Planned]:
 
 async def all_runs(config: PipelineConfig) -> list[Run]:
     """The pipeline's runs; none where no drive table was made yet."""
-    async with aclosing(await open_drive_to_look(config)) as drive:
+    async with drive_to_look(config) as drive:
         return await drive.runs(config.pipeline_metadata.pipeline_name)
 
 
@@ -130,7 +130,7 @@ async def runs_and_clock(
     config: PipelineConfig, within: Window | None, note: Callable[[str], None]
 ) -> tuple[list[Run], datetime]:
     """Runs, and the source's clock; the drive table's where the source does not answer."""
-    async with aclosing(await open_drive_to_look(config)) as drive:
+    async with drive_to_look(config) as drive:
         runs = await drive.runs(config.pipeline_metadata.pipeline_name, within=within)
         try:
             return runs, await asked(config, lambda source: source.now())
@@ -158,5 +158,5 @@ def show(config: Path, name: str, *, json: bool) -> None:
 
 
 async def found_run(config: PipelineConfig, name: str) -> Run:
-    async with aclosing(await open_drive(config)) as drive:
+    async with drive_of(config) as drive:
         return await the_run(drive, config.pipeline_metadata.pipeline_name, name)

@@ -67,8 +67,8 @@ JSON_KEYS: Mapping[str, Mapping[str, str]] = {
         "validation_status": "the audit's verdict, if it was reached",
         "failure": "as of a run",
     },
-    "drive init": {"path": "file of the drive table", "id": "its id"},
-    "drive upgrade": {"path": "file of the drive table", "id": "its id"},
+    "drive init": {"place": "where the drive table lies", "id": "its id"},
+    "drive upgrade": {"place": "where the drive table lies", "id": "its id"},
 }  # fmt: skip
 """Command → top-level keys of its JSON."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from loaders.duckdb.look import look
+from service.demo.pipeline import database_of
 from service.demo.process import runs_of
 from service.settings import PipelineConfig
 from state.model import Phase, Run, RunStatus
@@ -42,7 +43,7 @@ def leftovers(config: PipelineConfig) -> Leftovers:
         completed=sum(run.status is RunStatus.COMPLETED for run in runs),
         waiting=sum(run.status is RunStatus.PENDING for run in runs),
         interrupted=tuple(interrupted(run) for run in runs if run.status is RunStatus.RUNNING),
-        in_target=rows_in(config.target_system.database, config.target_system.table),
+        in_target=rows_in(database_of(config), config.target_system.table),
         spooled=sum(1 for file in spool.rglob("*.parquet*") if file.is_file()),
     )
 

@@ -11,6 +11,7 @@ from loaders.duckdb.look import look
 from service.bench import utc_now
 from service.demo.fingerprint import Fingerprint, fingerprint
 from service.demo.flights import COLUMNS, KEY, read_flights
+from service.demo.pipeline import database_of
 from service.report import report
 from service.settings import PipelineConfig
 from service.views import verdict
@@ -53,7 +54,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
 def gather(config: PipelineConfig, runs: Sequence[Run]) -> Evidence:
     """Look everything up now. Raises `TransientError` while another process has the database open."""
-    database = config.target_system.database
+    database = database_of(config)
     receipts = look(database, RECEIPTS)["times"].to_pylist()
     passed = [r for r in runs if r.status is RunStatus.COMPLETED and verdict(r) == ValidationStatus.PASSED]
     return Evidence(

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from loaders.duckdb.settings import DuckDBTarget
 from service.demo.flights import START
 from service.demo.server import INDEX
+from service.settings import PipelineConfig
 from state.errors import ConfigurationError
 
 CONFIG = """\
@@ -74,6 +76,12 @@ MADE_FOLDERS = ("stage", "spool", "warehouse.duckdb.tmp")
 
 def config_file(folder: Path) -> Path:
     return folder / "flights.yaml"
+
+
+def database_of(config: PipelineConfig) -> Path:
+    """The DuckDB file that the demo loads into."""
+    assert isinstance(config.target_system, DuckDBTarget)
+    return config.target_system.database
 
 
 def write_config(folder: Path, endpoint: str, end: datetime) -> Path:

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from service.app import open_drive
+from service.app import drive_of
 from service.demo.server import peak_memory
 from service.demo.worker import Told
 from service.settings import PipelineConfig
@@ -107,7 +107,7 @@ def runs_of(config: PipelineConfig, *statuses: RunStatus) -> list[Run]:
     """Runs in the drive table, as another process sees them."""
 
     async def look() -> list[Run]:
-        async with aclosing(await open_drive(config)) as drive:
+        async with drive_of(config) as drive:
             return await drive.runs(config.pipeline_metadata.pipeline_name, statuses=statuses)
 
     return asyncio.run(look())

@@ -22,7 +22,7 @@ from service.demo.evidence import Evidence, gather
 from service.demo.flights import airline_names, end_after, read_flights
 from service.demo.narration import Meter, Narrator
 from service.demo.next import tell_next
-from service.demo.pipeline import config_file, demo_folder, write_config
+from service.demo.pipeline import config_file, database_of, demo_folder, write_config
 from service.demo.process import KILLED, Ended, caught_in_transfer, command, follow, require_end, runs_of
 from service.demo.server import SearchServer, memory, peak_memory, search_server
 from service.demo.tables import carriers_table, chain_table, continued_table, interrupted_table
@@ -183,7 +183,7 @@ class Demo:
         """One question that a person understands."""
         self._tell.step("And now the data is there to be asked: which airline is late?")
         self._tell.quote(QUESTION)
-        self._tell.show(carriers_table(look(config.target_system.database, QUESTION), airline_names()))
+        self._tell.show(carriers_table(look(database_of(config), QUESTION), airline_names()))
 
     def _close(self, result: Result, seconds: float) -> None:
         if result.evidence.holds:

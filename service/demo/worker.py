@@ -18,7 +18,7 @@ from service.events import Event, PartRead, RunFailed, RunFinished, WindowsOpene
 from service.memory import give_back
 from service.settings import PipelineConfig
 from state.errors import SluicewayError
-from state.sqlite import SqliteDrive
+from state.registry import backend
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,7 +56,7 @@ def tell(event: Event) -> None:
 
 async def load(config: PipelineConfig) -> int:
     """All windows that are due, once; returns the exit code."""
-    await SqliteDrive.init(config.drive_table.path)
+    await backend(config.drive_table).init()
     async with opened(config, tell) as worker:
         return exit_codes.of_runs(await worker.run_due())
 

@@ -27,3 +27,8 @@ class SnowflakeDriveTable(Group):
     database_schema: Annotated[str, AfterValidator(_schema)]
     """`DATABASE.SCHEMA` of its tables and views; deploy/sql/drive_table.sql makes them. The account and
     the login are those of `snowflake_connection`. No default."""
+
+    @property
+    def place(self) -> str:
+        """How messages name this drive table."""
+        return f"{self.database_schema} in Snowflake"

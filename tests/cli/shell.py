@@ -10,14 +10,14 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import aclosing, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from service.app import open_drive
+from service.app import drive_of
 from service.cli.main import command_line
 from state.drive import Event
 from tests.lifecycle.world import World, defaults, merged
@@ -90,7 +90,7 @@ class Pipeline:
         """Operator's actions in the drive table, newest first."""
 
         async def look() -> list[Event]:
-            async with aclosing(await open_drive(self.world.config)) as drive:
+            async with drive_of(self.world.config) as drive:
                 return await drive.events("events")
 
         return asyncio.run(look())

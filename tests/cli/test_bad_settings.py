@@ -26,19 +26,42 @@ GOOD: dict[str, Any] = {
 }
 
 
+WAREHOUSE = {"account": "org-acc", "user": "U", "role": "R", "warehouse": "W", "private_key": {"env": "KEY"}}
+IN_SNOWFLAKE = {
+    "stage_system": {"stage": "DB.RAW.STAGE"},
+    "target_system": {"type": "snowflake", "table": "DB.RAW.FLIGHTS", "key": ["_id"]},
+    "snowflake_connection": WAREHOUSE,
+}
+MYSQL = {"type": "mysql", "host": "db", "user": "u", "password": {"env": "KEY"}, "database": "drive"}
+KINDS: dict[str, dict[str, Any]] = {
+    "files": {"source_system": FILES},
+    "snowflake": IN_SNOWFLAKE,
+    "mysql": {"drive_table": MYSQL},
+    "warehouse": {
+        "drive_table": {"type": "snowflake", "database_schema": "DB.SLUICEWAY"},
+        "snowflake_connection": WAREHOUSE,
+    },
+}
+"""What rows with that word before their path are tried in."""
+
+
 def row_of(setting) -> str:
-    return f"files:{setting.path}" if setting.variant == "files" else setting.path
+    if setting.keys[0] == "snowflake_connection" and len(setting.keys) > 1:
+        return f"snowflake:{setting.path}"
+    if setting.variant in ("", "duckdb", "sqlite/memory", "elasticsearch/opensearch"):
+        return setting.path
+    kind = "warehouse" if (setting.keys[0], setting.variant) == ("drive_table", "snowflake") else setting.variant
+    return f"{kind}:{setting.path}"
 
 
 def path_of(row: str) -> str:
-    return row.removeprefix("files:")
+    return row.rpartition(":")[2]
 
 
 def with_value(row: str, value: object) -> dict:
     """A good configuration with one key set."""
-    data = copy.deepcopy(GOOD)
-    if row.startswith("files:"):
-        data["source_system"] = dict(FILES)
+    kind = row.rpartition(":")[0]
+    data = copy.deepcopy({**GOOD, **KINDS.get(kind, {})})
     *above, last = path_of(row).split(".")
     group = data
     for key in above:
@@ -62,9 +85,9 @@ def test_no_setting_is_without_a_bad_value():
     assert {row_of(setting) for setting in settings()} == set(BAD)
 
 
-@pytest.mark.parametrize("source", [SEARCH, FILES], ids=["search", "files"])
-def test_the_good_configuration_is_good(tmp_path, source):
-    answer = sluiceway("validate", written(tmp_path, {**GOOD, "source_system": source}))
+@pytest.mark.parametrize("kind", ["search", *KINDS])
+def test_the_good_configuration_is_good(tmp_path, kind):
+    answer = sluiceway("validate", written(tmp_path, {**GOOD, **KINDS.get(kind, {})}))
     assert (answer.code, answer.out.strip()) == (0, f"{tmp_path}/flights.json: OK")
 
 

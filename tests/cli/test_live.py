@@ -116,5 +116,5 @@ def test_the_table_of_changes_names_settings_that_exist_and_each_section():
     named = [key for change in CHANGES for key in change.keys]
     assert [key for key in named if key not in known] == []
     assert len(named) == len(set(named))
-    sections = {path.partition(".")[0] for path in known} - {"config_version", "shared", "snowflake_connection"}
+    sections = {path.partition(".")[0] for path in known} - {"config_version", "shared"}
     assert {key.partition(".")[0] for key in named} == sections

@@ -235,13 +235,13 @@ def test_a_drive_table_in_memory_needs_no_init_and_is_forgotten(pipeline: Pipeli
     assert "Set drive_table.type: sqlite for one that lasts." in refused.said
 
 
-def test_drive_init_and_upgrade_tell_path_and_id(pipeline: Pipeline):
+def test_drive_init_and_upgrade_tell_place_and_id(pipeline: Pipeline):
     missing = pipeline.do("drive", "upgrade")
     assert missing.code == exit_codes.CONFIG
     assert "sluiceway drive init" in missing.said
     made = pipeline.do("drive", "init", "--json")
     assert set(made.json) == set(JSON_KEYS["drive init"])
     again = pipeline.do("drive", "init")
-    assert "is there already" in again.said
+    assert "drive.sqlite is there, and of this version" in again.said
     assert made.json["id"] in again.said
     assert pipeline.do("drive", "upgrade", "--json").json == made.json

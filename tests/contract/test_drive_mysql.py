@@ -141,11 +141,13 @@ async def test_a_server_that_comes_back_is_used_again_with_all_that_was_stored(c
     await drive.create("p", "x", [new(0), new(1)])
     claim = await drive.claim("p", "one", LEASE)
     await asyncio.to_thread(mariadb.kill if crash else mariadb.stop)
-    for call in (drive.now(), drive.checkpoint(claim, claim.run), drive.renew([claim], LEASE)):
-        with pytest.raises(TransientError) as caught:
-            await call
-        assert caught.value.code == "2003"
-    await asyncio.to_thread(mariadb.start)
+    try:
+        for call in (drive.now, lambda: drive.checkpoint(claim, claim.run), lambda: drive.renew([claim], LEASE)):
+            with pytest.raises(TransientError) as caught:
+                await call()
+            assert caught.value.code == "2003"
+    finally:
+        await asyncio.to_thread(mariadb.start)
     claim = await drive.checkpoint(claim, claim.run)
     assert [run.token for run in await drive.runs("p")] == [1, 0]
 
@@ -239,8 +241,10 @@ async def test_a_process_that_stands_still_inside_a_write_holds_others_up_only_s
     patient = settings.model_copy(update={"lock_wait_timeout_seconds": 30, "answer_timeout_seconds": 60})
     async with aclosing(await MysqlDrive.open(patient)) as second:
         late = await stuck(drive, gone_on)
-        assert await second.claim("p", "two", LEASE)
-        gone_on.set()
+        try:
+            assert await second.claim("p", "two", LEASE)
+        finally:
+            gone_on.set()
         with pytest.raises(TransientError):
             await late
         assert await second.events("p") == []

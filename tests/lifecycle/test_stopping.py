@@ -6,13 +6,12 @@ import asyncio
 import sys
 import threading
 from collections.abc import Coroutine
-from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from service.app import open_drive
+from service.app import drive_of
 from service.lease import RENEWALS_PER_LEASE
 from state.errors import LeaseLost, TransientError
 from state.model import RunStatus
@@ -81,7 +80,7 @@ async def test_a_stop_waits_for_the_thread_and_keeps_the_lease_meanwhile(world: 
     monkeypatch.setattr(SqliteDrive, "renew", counted)
     for _ in range(RENEWALS_PER_LEASE + 2):  # longer than a lease lasts by itself
         await one_of(task, renewals.acquire())
-    async with aclosing(await open_drive(world.config)) as other:
+    async with drive_of(world.config) as other:
         claim = await other.claim("events", owner_name(), timedelta(seconds=60))
         [run] = await other.runs()
     assert claim is None

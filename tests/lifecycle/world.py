@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.app import open_drive, opened
+from service.app import drive_of, opened
 from service.config import parse_config
 from service.events import Emit, Event, PhaseStarted
 from service.settings import PipelineConfig
@@ -75,7 +74,7 @@ class World:
         """What the drive table holds."""
 
         async def look() -> list[Run]:
-            async with aclosing(await open_drive(self.config)) as drive:
+            async with drive_of(self.config) as drive:
                 return await drive.runs()
 
         return asyncio.run(look())

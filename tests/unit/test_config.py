@@ -105,7 +105,7 @@ def test_a_template_validates_as_it_is(tmp_path, source):
     assert load_config(path).source_system.type == source
 
 
-@pytest.mark.parametrize(("source", "target"), [("mysql", "duckdb"), ("files", "snowflake")])
+@pytest.mark.parametrize(("source", "target"), [("mysql", "duckdb"), ("files", "bigquery")])
 def test_a_template_of_an_unknown_kind_is_refused(source, target):
     with pytest.raises(ConfigurationError) as caught:
         create_config_template(source, target)
@@ -243,6 +243,7 @@ def test_a_secret_in_broken_yaml_never_comes_back_out_x9(tmp_path, text):
         ("limits.retry_cap_seconds", 1, "limits.retry_cap_seconds", "less than limits.retry_base_seconds (30)"),
         ("limits.try_base_seconds", 31, "limits.try_cap_seconds", "less than limits.try_base_seconds (31)"),
         ("limits.spool_quota_bytes", 1024, "limits.spool_quota_bytes", "not even one chunk"),
+        ("stage_system", {"type": "snowflake", "stage": "A.B.S"}, "stage_system.type", "a stage of its own kind"),
     ],
 )  # fmt: skip
 def test_rules_between_settings(path, value, at, words):
@@ -250,6 +251,39 @@ def test_rules_between_settings(path, value, at, words):
     found = errors(changed(path, value, base))
     assert set(found) == {at}
     assert words in found[at]
+
+
+WAREHOUSE = {"account": "o-a", "user": "U", "role": "R", "warehouse": "W", "private_key": {"env": "KEY"}}
+IN_SNOWFLAKE = {"type": "snowflake", "table": "A.B.C", "key": ["id"]}
+
+
+def test_what_is_in_snowflake_needs_a_connection_and_a_long_lease():
+    target = changed("target_system", IN_SNOWFLAKE, changed("stage_system", {"stage": "A.B.S"}))
+    assert "target_system of type snowflake" in errors(target)["snowflake_connection"]
+    connected = changed("snowflake_connection", WAREHOUSE, target)
+    assert validate_config(connected) == []
+    assert warnings(changed("snowflake_connection", WAREHOUSE)) == ["snowflake_connection"]
+    drive = changed("drive_table", {"type": "snowflake", "database_schema": "A.B"}, connected)
+    assert parse_config(drive).lease_seconds == 600
+    assert (
+        "keeps the warehouse awake" in errors(changed("limits.lease_seconds", 60, drive))["limits.lease_seconds"]
+    )
+
+
+def test_sql_of_the_user_needs_to_be_trusted_by_name_x6():
+    target = changed("target_system", {**IN_SNOWFLAKE, "transform": "SELECT * FROM {stage}"})
+    found = errors(changed("snowflake_connection", WAREHOUSE, changed("stage_system", {"stage": "A.B.S"}, target)))
+    assert "set trust: user_sql" in found["target_system"]
+
+
+def test_what_one_machine_holds_is_refused_for_several_with_the_reason():
+    found = errors(changed("limits.several_machines", True))
+    assert "each would load every window" in found["drive_table.type"]
+    assert "locks all others out" in found["target_system.type"]
+    shared = {"type": "mysql", "host": "db", "user": "u", "password": {"env": "KEY"}, "database": "drive"}
+    target = changed("target_system", IN_SNOWFLAKE, changed("stage_system", {"stage": "A.B.S"}))
+    several = changed("limits.several_machines", True, changed("drive_table", shared, target))
+    assert validate_config(changed("snowflake_connection", WAREHOUSE, several)) == []
 
 
 def test_append_refuses_a_lookback_and_asks_for_a_steady_cursor():
@@ -297,10 +331,9 @@ def test_rules_name_settings_that_exist():
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("source_system.type", "mysql", "this version reads from"),
-        ("target_system", {"type": "snowflake", "table": "A.B.C"}, "must be 'duckdb'"),
-        ("drive_table.type", "mysql", "must be 'sqlite' or 'memory'"),
-        ("snowflake_connection", {"account": "x"}, "Snowflake is not in this version"),
+        ("source_system.type", "mysql", "this version knows elasticsearch, opensearch, files"),
+        ("target_system", {"type": "bigquery", "table": "A.B.C"}, "this version knows duckdb, snowflake"),
+        ("drive_table.type", "postgres", "this version knows sqlite, memory, mysql, snowflake"),
     ],
 )
 def test_what_is_not_in_this_version_is_one_clear_error(path, value, words):
