@@ -1,0 +1,346 @@
+"""`DriveTable` in Snowflake: few statements, one at a time, and no statement while nothing happens.
+
+Progress of a claimed run is ONE conditional UPDATE. Steps that decide (create, claim, adopt, reopen) look first,
+in one statement, decide by `state.rules` in memory, and then write in a transaction whose every write is
+conditional on what the look saw. Why that is right whatever comes between:
+docs/decisions/0014-drive-table-in-snowflake.md.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from state import rules
+from state.drive import Event, NewRun
+from state.errors import LeaseLost, TransientError, UnknownOutcome
+from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
+from state.owner import owner_is_dead
+from state.port import Port, direct
+from state.snowflake import drive_schema, drive_write
+from state.snowflake.drive_clock import DriveClock
+from state.snowflake.drive_queue import CHANGED, Queue
+from state.snowflake.drive_renewals import Renewals
+from state.snowflake.drive_rows import (
+    COLUMNS,
+    ORDER,
+    OVERLAPS,
+    UNFINISHED,
+    Seen,
+    Tables,
+    Wanted,
+    event_of,
+    identity,
+    identity_sql,
+    look_sql,
+    missing,
+    recreated,
+    run_in,
+    utc,
+)
+from state.snowflake.names import parse
+from state.snowflake.session import Account, Session
+from state.snowflake.tag import Tag
+
+T = TypeVar("T")
+PHASE = "drive_table"
+"""`phase` in the query tag of the drive table's own statements."""
+
+
+class SnowflakeDrive:
+    """Made by `open`. Shared by all tasks of a process; several processes may have one each.
+
+    Returned rows carry the database's clock as this process knows it; leases are counted by the database itself.
+    """
+
+    def __init__(self, drive_id: str, tables: Tables, queue: Queue, clock: DriveClock, port: Port) -> None:
+        self._id = drive_id
+        self._tables = tables
+        self._queue = queue
+        self._clock = clock
+        self._port = port
+        self._renewals = Renewals(tables, queue, clock)
+        self._adrift: dict[RunId, int] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        account: Account,
+        database_schema: str,
+        *,
+        queue: Queue | None = None,
+        port: Port = direct,
+        clock: Callable[[], datetime] | None = None,
+    ) -> SnowflakeDrive:
+        """The drive table in `database_schema` (`DB.SCHEMA`). Raises `ConfigurationError` if there is none.
+
+        `queue`: the process's one queue, if several drive tables share it; `aclose` ends it, not the account.
+        `clock` replaces the database's clock, for tests.
+        """
+        tables, queue = Tables(parse(database_schema, parts=2)), queue or Queue(account)
+        known = DriveClock(clock)
+
+        async def opened(session: Session) -> str:
+            found = await drive_schema.require_current(session, tables)
+            await known.ask(session)
+            return found
+
+        try:
+            drive_id = await queue.run(Tag(phase=PHASE), opened)
+        except BaseException:
+            await queue.aclose()
+            raise
+        return cls(drive_id, tables, queue, known, port)
+
+    @staticmethod
+    async def init(account: Account, database_schema: str) -> str:
+        """Make the drive table, or upgrade the one that is there; its id. Repeatable."""
+        tables = Tables(parse(database_schema, parts=2))
+        async with account.session(Tag(phase=PHASE)) as session:
+            return await drive_schema.upgrade(session, tables)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    async def now(self) -> datetime:
+        return await self._queue.run(Tag(phase=PHASE), self._clock.ask)
+
+    async def create(self, pipeline: str, owner: str, runs: Sequence[NewRun]) -> list[Run]:  # noqa: ARG002
+        if not runs:
+            return []
+        span = max(new.window.end for new in runs), min(new.window.start for new in runs)
+        wanted = Wanted(f"({UNFINISHED}) OR ({OVERLAPS})", span, wide="FALSE")
+        with self._port("drive.create"):
+            return await self._repeatable(pipeline, wanted, lambda seen: rules.create(seen, pipeline, runs))
+
+    async def adopt(self, pipeline: str, receipts: Sequence[Receipt], token_floor: int) -> list[Run]:
+        def step(seen: Seen) -> list[Run]:
+            return rules.adopt(seen, pipeline, receipts, token_floor, owner_is_dead)
+
+        with self._port("drive.adopt"):
+            return await self._repeatable(pipeline, Wanted("TRUE", wide=UNFINISHED), step)
+
+    async def claim(
+        self,
+        pipeline: str,
+        owner: str,
+        lease: timedelta,
+        *,
+        run: RunId | None = None,
+        within: Window | None = None,
+        ordered: bool = False,
+    ) -> Claim | None:
+        wish, made = rules.Wish(run, within, ordered), list[Claim]()
+
+        def step(seen: Seen) -> Claim | None:
+            self._free_adrift(seen, owner)
+            claim = rules.claim(seen, pipeline, wish, owner=owner, lease=lease, is_dead=owner_is_dead)
+            made[:] = [] if claim is None else [claim]
+            return claim
+
+        wanted = Wanted(UNFINISHED)
+        if run is not None and not ordered:
+            wanted = Wanted(f"{UNFINISHED} AND {identity_sql('d.')}", identity(run))
+        with self._port("drive.claim"):
+            try:
+                return await self._step(pipeline, wanted, step)
+            except UnknownOutcome as lost:
+                self._adrift |= {claim.run.id: claim.token for claim in made}
+                raise again(lost) from lost
+
+    async def renew(self, claims: Sequence[Claim], lease: timedelta) -> list[Claim]:
+        if not claims:
+            return []
+        with self._port("drive.renew"):
+            try:
+                return await self._renewals.renew(claims, lease)
+            except UnknownOutcome as lost:
+                raise again(lost) from lost
+
+    async def checkpoint(self, claim: Claim, run: Run) -> Claim:
+        with self._port("drive.checkpoint"):
+            stored = await self._hold(claim, lambda rows: rules.checkpoint(rows, claim, run).run)
+        return replace(claim, run=stored)
+
+    async def fail(
+        self, claim: Claim, run: Run, failure: Failure, *, retry_in: timedelta | None, quarantine: bool
+    ) -> Run:
+        if quarantine == (retry_in is not None):
+            raise ValueError("a failed run either goes on by itself or waits for an operator")
+        with self._port("drive.fail"):
+            return await self._hold(claim, lambda rows: rules.fail(rows, claim, run, failure, retry_in))
+
+    async def release(self, claim: Claim, run: Run) -> Run:
+        with self._port("drive.release"):
+            return await self._hold(claim, lambda rows: rules.release(rows, claim, run))
+
+    async def reopen(self, run: RunId, *, from_phase: Phase | None, run_floor: int, event: Event) -> Run:
+        wish = rules.Again(run, from_phase, run_floor)
+        wanted = Wanted(OVERLAPS, (run.window.end, run.window.start))
+        with self._port("drive.reopen"):
+            return await self._step(
+                run.pipeline, wanted, lambda seen: rules.reopen(seen, wish, event, owner_is_dead)
+            )
+
+    async def record(self, event: Event) -> None:
+        tag, key = Tag(pipeline=event.pipeline, phase=PHASE), uuid.uuid4().hex
+
+        async def work(session: Session) -> None:
+            try:
+                await drive_write.record(session, self._tables, event, key)
+            except UnknownOutcome as lost:
+                await self._queue.settled(
+                    tag, lambda fresh: drive_write.record_once(fresh, self._tables, event, key), lost
+                )
+
+        with self._port("drive.record"):
+            await self._queue.run(tag, work)
+
+    async def events(self, pipeline: str, limit: int = 100) -> list[Event]:
+        sql = (
+            "SELECT happened_at, actor, action, pipeline_name, subject, details"
+            f" FROM {self._tables.events} WHERE pipeline_name = ? ORDER BY number DESC LIMIT {limit:d}"
+        )
+        return [event_of(row) for row in await self._rows(pipeline, sql, pipeline)]
+
+    async def runs(
+        self,
+        pipeline: str | None = None,
+        *,
+        statuses: Sequence[RunStatus] = (),
+        within: Window | None = None,
+        limit: int | None = None,
+    ) -> list[Run]:
+        wanted, values = ["TRUE"], list[Any]()
+        if pipeline is not None:
+            wanted.append("d.pipeline_name = ?")
+            values.append(pipeline)
+        if statuses:
+            wanted.append(f"d.pipeline_status IN ({', '.join('?' * len(statuses))})")
+            values += [status.value for status in statuses]
+        if within is not None:
+            wanted.append(OVERLAPS)
+            values += [within.end, within.start]
+        columns = ", ".join(f"d.{column}" for column in COLUMNS)
+        sql = f"SELECT {columns} FROM {self._tables.runs} AS d WHERE {' AND '.join(wanted)} {ORDER}"
+        sql += "" if limit is None else f" LIMIT {limit:d}"
+        return [run_in(row) for row in await self._rows(pipeline, sql, *values)]
+
+    async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
+        sql = (
+            "SELECT DISTINCT d.query_window_start_timestamp, d.query_window_end_timestamp"
+            f" FROM {self._tables.runs} AS d"
+            f" WHERE d.pipeline_name = ? AND {UNFINISHED if unfinished else 'TRUE'} ORDER BY 1, 2"
+        )
+        return [Window(utc(start), utc(end)) for start, end in await self._rows(pipeline, sql, pipeline)]
+
+    async def aclose(self) -> None:
+        await self._queue.aclose()
+
+    async def _rows(self, pipeline: str | None, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return await self._queue.run(
+            Tag(pipeline=pipeline, phase=PHASE), lambda session: session.rows(sql, *values)
+        )
+
+    async def _repeatable(self, pipeline: str, wanted: Wanted, step: Callable[[Seen], T]) -> T:
+        """A step that may be asked for again after a lost answer: it finds what it did, and does no harm."""
+        try:
+            return await self._step(pipeline, wanted, step)
+        except UnknownOutcome as lost:
+            raise again(lost) from lost
+
+    async def _step(self, pipeline: str, wanted: Wanted, step: Callable[[Seen], T]) -> T:
+        """Look, decide, write what was decided. Tried again by the queue if anything changed in between."""
+        tag = Tag(pipeline=pipeline, phase=PHASE)
+
+        async def work(session: Session) -> T:
+            seen = await self._look(session, pipeline, wanted)
+            answer = step(seen)
+            if not seen.wants_a_write:
+                return answer
+            if seen.steps is None:
+                await drive_write.make_known(session, self._tables, pipeline)
+                seen = await self._look(session, pipeline, wanted)
+                answer = step(seen)
+            await self._written(session, tag, seen)
+            return answer
+
+        return await self._queue.run(tag, work)
+
+    async def _written(self, session: Session, tag: Tag, seen: Seen) -> None:
+        """Write what a step changed. Raises `UnknownOutcome` if even asking anew gave no answer."""
+        key = uuid.uuid4().hex
+        try:
+            await drive_write.write(session, self._tables, seen, key)
+        except UnknownOutcome as lost:
+            done = await self._queue.settled(
+                tag, lambda fresh: drive_write.was_written(fresh, self._tables, seen.pipeline, key), lost
+            )
+            if not done:
+                raise TransientError(
+                    f"{lost.message}; it was rolled back", hint="It is tried again by itself.", code=CHANGED
+                ) from lost
+
+    async def _look(self, session: Session, pipeline: str, wanted: Wanted) -> Seen:
+        """One statement. Raises `ConfigurationError` if this is another drive table, `DuplicateWindow`."""
+        asked = self._clock.elapsed()
+        rows = await session.rows(look_sql(self._tables, wanted), pipeline, pipeline, *wanted.values)
+        if not rows:
+            raise missing(self._tables.schema)
+        read_at, drive_id, token, steps = rows[0][:4]
+        if drive_id != self._id:
+            raise recreated(self._tables, self._id, drive_id)
+        self._clock.told(utc(read_at), asked)
+        seen = Seen(self._id, self._clock.now, pipeline)
+        if steps is not None:
+            seen.saw_token(int(token), int(steps))
+        for row in rows:
+            if row[4] is not None:
+                seen.saw(run_in(row[5:]), int(row[4]))
+        seen.require_no_overlap()
+        return seen
+
+    async def _hold(self, claim: Claim, rule: Callable[[Seen], Run]) -> Run:
+        """Write for a claimed run in one statement, which holds or does not; the run as it is stored."""
+        identity, tag = claim.run.id, Tag(pipeline=claim.run.id.pipeline, run=claim.run.name, phase=PHASE)
+        known = Seen(self._id, self._clock.now, identity.pipeline)
+        known.saw(claim.run, 0)
+        stored, key = rule(known), uuid.uuid4().hex
+
+        async def work(session: Session) -> int:
+            try:
+                return await drive_write.hold(session, self._tables, stored, claim.token, key)
+            except UnknownOutcome as lost:
+                return await self._queue.settled(
+                    tag, lambda fresh: drive_write.hold_again(fresh, self._tables, stored, claim.token, key), lost
+                )
+
+        if await self._queue.run(tag, work):
+            return stored
+        return await self._lost(claim, rule)
+
+    async def _lost(self, claim: Claim, rule: Callable[[Seen], Run]) -> Run:
+        """Raises `LeaseLost` with what became of the run, or the reason why nothing is there any more."""
+        run = claim.run.id
+        seen = await self._queue.run(
+            Tag(pipeline=run.pipeline, phase=PHASE),
+            lambda session: self._look(session, run.pipeline, Wanted(identity_sql("d."), identity(run))),
+        )
+        rule(seen)
+        raise LeaseLost(f"{claim.run.name}: the attempt with token {claim.token} is over")
+
+    def _free_adrift(self, seen: Seen, owner: str) -> None:
+        """Runs that this process claimed without hearing of it are in nobody's hands: due at once."""
+        for run in list(seen.table.values()):
+            if self._adrift.pop(run.id, None) == run.token and run.owner == owner:
+                seen.table[run.id] = replace(run, lease_expires_at=None)
+
+
+def again(lost: UnknownOutcome) -> TransientError:
+    """The error of a write that may be done again, whether it happened or not."""
+    return TransientError(lost.message, hint=lost.hint, code=lost.code)

@@ -1,0 +1,85 @@
+"""The drive table's schema in Snowflake: made and upgraded by one script, the same that operators run by hand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+
+from state.errors import ConfigurationError
+from state.snowflake.drive_rows import Tables, missing
+from state.snowflake.session import Session
+
+VERSION = 1
+"""The schema version of this program, which its script makes."""
+
+
+def script() -> str:
+    """The text of deploy/sql/drive_table.sql: it may be run again, and brings older versions up."""
+    return resources.files("state.snowflake").joinpath("sql", "drive_table.sql").read_text()
+
+
+def statements(text: str) -> Iterator[str]:
+    """The statements of a script, one by one. A `;` at the end of a line ends one; comments are left out."""
+    bare = re.sub(r"^\s*--.*\n", "", text, flags=re.MULTILINE)
+    for statement in re.split(r";\s*\n", bare):
+        if statement.strip():
+            yield statement.strip().removesuffix(";")
+
+
+async def upgrade(session: Session, tables: Tables) -> str:
+    """Make the drive table, or bring the one that is there to this version; its id.
+
+    Raises `ConfigurationError` if it is of a newer program. Every statement commits by itself, as DDL does, and
+    may be repeated: a script that broke off is run again.
+    """
+    await session.rows(f"USE SCHEMA {tables.schema.sql}")
+    if await session.rows(f"SHOW TABLES LIKE 'SLUICEWAY_DRIVE' IN SCHEMA {tables.schema.sql}"):
+        refuse_newer(await version_of(session, tables), tables)
+    for statement in statements(script()):
+        await session.rows(statement)
+    return await require_current(session, tables)
+
+
+async def require_current(session: Session, tables: Tables) -> str:
+    """The id of the drive table. Raises `ConfigurationError` if this program cannot work with what is there."""
+    try:
+        found = await session.rows(f"SELECT id, schema_version FROM {tables.drive}")
+    except ConfigurationError as error:
+        raise (missing(tables.schema) if error.code == "object" else error) from error
+    if not found:
+        raise missing(tables.schema)
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"the drive table in {tables.schema} has {len(found)} ids instead of one",
+            hint="Delete all rows of sluiceway_drive but the oldest: two `drive init` ran at the same time.",
+            code="two_ids",
+            path="drive_table.database_schema",
+        )
+    identity, version = str(found[0][0]), int(found[0][1])
+    refuse_newer(version, tables)
+    if version < VERSION:
+        raise ConfigurationError(
+            f"the drive table in {tables.schema} has schema version {version}, this program needs {VERSION}",
+            hint="Stop all workers, then run `sluiceway drive upgrade`.",
+            code="old_schema",
+            path="drive_table.database_schema",
+        )
+    return identity
+
+
+async def version_of(session: Session, tables: Tables) -> int:
+    """The highest schema version that is written down; 0 if none is."""
+    return int(await session.value(f"SELECT COALESCE(MAX(schema_version), 0) FROM {tables.drive}") or 0)
+
+
+def refuse_newer(version: int, tables: Tables) -> None:
+    """Raises `ConfigurationError`: what a newer program wrote, an older one must not touch."""
+    if version > VERSION:
+        raise ConfigurationError(
+            f"the drive table in {tables.schema} has schema version {version}, this program knows versions up to"
+            f" {VERSION}",
+            hint="Use the newer Sluiceway that upgraded it.",
+            code="newer_schema",
+            path="drive_table.database_schema",
+        )
