@@ -18,7 +18,7 @@ from tests.lifecycle.world import HOUR, START, defaults, events
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "connectors", "loaders", "state")
-DATA = ("service/templates/", "state/sqlite/migrations/")
+DATA = ("service/templates/", "state/mysql/migrations/", "state/snowflake/sql/", "state/sqlite/migrations/")
 DEVELOPMENT = {"pytest", "hypothesis", "mypy", "ruff", "hatchling", "import-linter", "osmem-server"}
 
 
