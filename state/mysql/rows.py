@@ -22,6 +22,8 @@ TABLE = "pipeline_execution_drive"
 ORDER = "ORDER BY query_window_start_timestamp, query_window_end_timestamp, run_number, pipeline_name, drive_id"
 KEY = ("pipeline_name", "query_window_start_timestamp", "query_window_end_timestamp", "run_number", "drive_id")
 IDENTITY = " AND ".join(f"{name} = %s" for name in KEY)
+UNFINISHED_FIRST, WINDOWS_ALONE = "FORCE INDEX (unfinished_runs)", "FORCE INDEX (windows_of_pipeline)"
+"""Left alone, the server may read the wide rows of a whole history in the order of the primary key."""
 FIRST_PAGE, GROWTH = 16, 4
 """A claim mostly takes one of the first runs; who reads on gets pages that grow."""
 
@@ -116,7 +118,9 @@ class MysqlRows:
     def unfinished(self, pipeline: str) -> Iterable[Run]:
         self.lock(pipeline)
         return self._pages(
-            f"SELECT * FROM {TABLE} WHERE pipeline_name = %s AND is_unfinished = 1 {ORDER}", pipeline
+            f"SELECT * FROM {TABLE} {UNFINISHED_FIRST} WHERE pipeline_name = %s AND is_unfinished = 1"
+            " ORDER BY query_window_start_timestamp, query_window_end_timestamp, run_number, drive_id",
+            pipeline,
         )
 
     def scheduled_before(self, pipeline: str, end: datetime) -> Window | None:
@@ -207,10 +211,10 @@ class MysqlRows:
         return [run_of(row) for row in self._ask.rows(query, *values)]
 
     def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
-        # answered from an index, without the wide rows of what is finished
+        index, more = (UNFINISHED_FIRST, " AND is_unfinished = 1") if unfinished else (WINDOWS_ALONE, "")
         found = self._ask.rows(
-            f"SELECT DISTINCT query_window_start_timestamp, query_window_end_timestamp FROM {TABLE}"
-            f" WHERE pipeline_name = %s {'AND is_unfinished = 1' if unfinished else ''} ORDER BY 1, 2",
+            f"SELECT DISTINCT query_window_start_timestamp, query_window_end_timestamp FROM {TABLE} {index}"
+            f" WHERE pipeline_name = %s{more} ORDER BY 1, 2",
             pipeline,
         )
         return [window_of(row) for row in found]

@@ -11,10 +11,11 @@ import uuid
 from importlib import resources
 
 from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.mysql.errors import number_of
 from state.mysql.session import Session
 from state.mysql.settings import MysqlDriveSettings
 
-DONE_BEFORE = ("1050", "1060", "1061", "1091")
+DONE_BEFORE = (1050, 1060, 1061, 1091)
 """The table, column or key is there already, or what is dropped is not there any more."""
 
 STATEMENT_SECONDS = 86_400.0
@@ -83,7 +84,7 @@ async def climb(session: Session, script: str, version: int) -> None:
         try:
             await session.execute(statement)
         except SluicewayError as error:
-            if error.code not in DONE_BEFORE:
+            if error.__cause__ is None or number_of(error.__cause__) not in DONE_BEFORE:
                 raise
     await session.execute(
         "INSERT INTO sluiceway_drive (id, schema_version, created_at) VALUES (%s, %s, UTC_TIMESTAMP(6))"

@@ -50,7 +50,7 @@ CREATE TABLE pipeline_execution_drive (
     KEY unfinished_runs (pipeline_name, is_unfinished, query_window_start_timestamp, query_window_end_timestamp,
         run_number, drive_id),
     KEY scheduled_runs (pipeline_name, run_kind, query_window_start_timestamp, query_window_end_timestamp),
-    KEY windows (pipeline_name, query_window_start_timestamp, query_window_end_timestamp),
+    KEY windows_of_pipeline (pipeline_name, query_window_start_timestamp, query_window_end_timestamp),
     KEY runs_by_id (pipeline_id)
 ) ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
