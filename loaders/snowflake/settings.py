@@ -54,8 +54,8 @@ class SnowflakeTarget(Group):
     """`upper`: the source's `id` is ID, so that queries need no quotes; `exact`: names stay as they are. Default
     upper: it is what Snowflake does with names that are not quoted."""
     change_only: StrictBool = False
-    """Leave a row alone whose data are the same as before, even if it was seen again later. Default false: the row
-    then also tells when it was last seen; true rewrites less of the table."""
+    """Leave a row alone whose data are the same as before, even if it was seen again later; needs a `version`
+    column. Default false: the row then also tells when it was last seen; true rewrites less of the table."""
     transform: Name | None = None
     """One SELECT that is taken in place of the staged rows, which it names `{stage}`; it gives every column of the
     stage table, ours too. Needs `trust: user_sql`. Default none."""
@@ -67,6 +67,14 @@ class SnowflakeTarget(Group):
     def _trusted(self) -> SnowflakeTarget:
         if self.transform is not None and self.trust is not Trust.USER_SQL:
             raise ValueError("transform is SQL of your own: set trust: user_sql to let it run")
+        return self
+
+    @model_validator(mode="after")
+    def _versioned(self) -> SnowflakeTarget:
+        if self.change_only and (self.mode is Mode.APPEND or self.version == "read_at"):
+            raise ValueError(
+                "change_only needs mode merge and a version column: what is left alone forgets its look"
+            )
         return self
 
 

@@ -1,0 +1,165 @@
+"""What `sluiceway doctor` asks of Snowflake: each object and privilege by itself, with the GRANT to run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from loaders.snowflake.files import StageFiles
+from loaders.snowflake.preparing import stage_there
+from loaders.snowflake.schema import look
+from loaders.snowflake.work import Work
+from state.checks import Check
+from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.snowflake.names import Name, quoted
+from state.snowflake.session import Account, Session
+from state.snowflake.tag import Tag
+
+PROBE = b"sluiceway doctor"
+"""The bytes of the file that is put and removed again."""
+
+
+async def check(
+    account: Account, tag: Tag, working: Callable[[Session], Work], files: StageFiles
+) -> Sequence[Check]:
+    """Everything in the order in which one thing needs the other; what cannot be asked any more is left out."""
+    try:
+        async with account.session(tag, fresh=True) as session:
+            first = Check("snowflake_connection", True, "logged in, parameters as asked for")
+            found = [first, *await Doctor(working(session), files).checks()]
+            await session.close()  # its parameters are not those of the others any more
+            return found
+    except SluicewayError as error:
+        return [Check("snowflake_connection", False, error.message, error.hint)]
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """One look with one session."""
+
+    work: Work
+    files: StageFiles
+
+    async def checks(self) -> list[Check]:
+        names = self.work.names
+        [(role, warehouse)] = await self.work.session.rows("SELECT CURRENT_ROLE(), CURRENT_WAREHOUSE()")
+        found = [
+            Check("snowflake_connection.role", True, f"the role is {role}"),
+            usable_warehouse(role, warehouse),
+        ]
+        places = dict.fromkeys([(names.target, "target_system.table"), (names.stage, "stage_system.stage")])
+        for name, setting in places:
+            found += await self._place(name, setting, role)
+        if all(check.ok for check in found):
+            found.append(await self._guarded("stage_system.stage", lambda: self._stage(role)))
+            found.append(await self._guarded("target_system.table", lambda: self._target(role)))
+        return found
+
+    async def _place(self, name: Name, setting: str, role: str) -> list[Check]:
+        """The database and the schema of an object."""
+        database, schema = name.schema.parts
+        grant = f"GRANT USAGE ON DATABASE {quoted(database)} TO ROLE {quoted(role)};"
+        try:
+            there = await self.work.session.count(
+                f"SELECT COUNT(*) FROM {quoted(database)}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
+                schema,
+            )
+        except SluicewayError as error:
+            return [Check(f"{setting}: database", False, error.message, f"Create the database, or run: {grant}")]
+        return [
+            Check(f"{setting}: database", True, f"database {database} can be used"),
+            Check(
+                f"{setting}: schema",
+                there > 0,
+                f"schema {name.schema} {'can be used' if there else 'is not there, or may not be used'}",
+                f"CREATE SCHEMA {name.schema.sql};"
+                f" GRANT USAGE, CREATE TABLE, CREATE STAGE ON SCHEMA {name.schema.sql} TO ROLE {quoted(role)};",
+            ),
+        ]
+
+    async def _guarded(self, setting: str, look: Callable[[], Awaitable[Check]]) -> Check:
+        try:
+            return await look()
+        except SluicewayError as error:
+            return Check(setting, False, error.message, error.hint)
+
+    async def _stage(self, role: str) -> Check:
+        """A file is put, listed and removed again."""
+        work, names = self.work, self.work.names
+        hint = f"GRANT READ, WRITE ON STAGE {names.stage.sql} TO ROLE {quoted(role)};"
+        if not await stage_there(work.session, names):
+            return Check("stage_system.stage", True, f"{names.stage} will be made")
+        folder = f"{work.pipeline}/doctor-{uuid.uuid4().hex[:12]}/"
+        try:
+            with TemporaryDirectory() as local:
+                path = Path(local) / "probe"
+                path.write_bytes(PROBE)
+                told = await work.session.put(path, names.location(folder))
+            listed = await work.session.records(f"LIST {names.location(folder)}")
+            await work.session.rows(f"REMOVE {names.location(folder)}")
+        except SluicewayError as error:
+            return Check("stage_system.stage", False, error.message, hint)
+        ok = told.get("status") == "UPLOADED" and len(listed) == 1
+        return Check("stage_system.stage", ok, f"a file was put into {names.stage}, listed and removed", hint)
+
+    async def _target(self, role: str) -> Check:
+        """The target is a table that may be read and written; looked at without touching a row."""
+        work, table = self.work, self.work.names.target
+        have = await look(work.session, table)
+        if have is None:
+            return Check("target_system.table", True, f"{table} will be made")
+        if have.kind != "BASE TABLE":
+            return Check(
+                "target_system.table",
+                False,
+                f"{table} is a {have.kind.lower()}",
+                "Name a table in target_system.table, or drop the view.",
+            )
+        refused = await self._refused(table, next(iter(have.columns)))
+        may = f"{table} is a table with {len(have.columns)} columns"
+        return Check(
+            "target_system.table",
+            not refused,
+            f"the role may not {', '.join(refused)} on {table}" if refused else may,
+            f"GRANT {', '.join(refused or CHANGES)} ON TABLE {table.sql} TO ROLE {quoted(role)};",
+        )
+
+    async def _refused(self, table: Name, column: str) -> list[str]:
+        """Privileges that the role lacks on a table, found by statements that change no row: a list of grants
+        would not tell what comes from another role. What a merge holds at the moment is not waited for."""
+        name, refused = quoted(column), []
+        await self.work.session.rows(f"ALTER SESSION SET LOCK_TIMEOUT = {LOCK_SECONDS}")
+        for privilege, sql in CHANGES.items():
+            try:
+                await self.work.session.rows(sql.format(table=table.sql, column=name))
+            except ConfigurationError:
+                refused.append(privilege)
+            except TransientError:
+                break
+        return refused
+
+
+CHANGES = {
+    "SELECT": "SELECT {column} FROM {table} WHERE FALSE",
+    "INSERT": "INSERT INTO {table} ({column}) SELECT NULL WHERE FALSE",
+    "UPDATE": "UPDATE {table} SET {column} = {column} WHERE FALSE",
+    "DELETE": "DELETE FROM {table} WHERE FALSE",
+}
+"""What the role must be allowed, each with a statement that needs it and does nothing."""
+
+LOCK_SECONDS = 5
+"""How long the doctor waits for a lock on the target."""
+
+
+def usable_warehouse(role: str, warehouse: str | None) -> Check:
+    """A session without a warehouse can neither COPY nor MERGE (N-10)."""
+    return Check(
+        "snowflake_connection.warehouse",
+        warehouse is not None,
+        f"the warehouse is {warehouse}" if warehouse else "the session has no warehouse",
+        "Check its name in snowflake_connection.warehouse, and run:"
+        f" GRANT USAGE ON WAREHOUSE <warehouse> TO ROLE {quoted(role)};",
+    )

@@ -1,0 +1,199 @@
+"""Snowflake as a target: `loaders.base.Loader` over an account's sessions, a named internal stage and tables.
+
+Every call takes a session of its own from the pool. What depends on an earlier write is read in the session that
+wrote it, or in one that was opened afterwards (design: sessions see their own changes at once, others may not).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from loaders.archive_settings import ArchivePlace
+from loaders.base import Copied, Counts, Held, Loads, Staged
+from loaders.columns import Needs, require_usable
+from loaders.retention import Limits, Retired
+from loaders.snowflake import checks, copying, looking, preparing, retiring
+from loaders.snowflake.archiving import archive as archived
+from loaders.snowflake.files import StageFiles
+from loaders.snowflake.merge import Merge
+from loaders.snowflake.names import names, require_distinct
+from loaders.snowflake.recent import Recent
+from loaders.snowflake.rows import rules
+from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
+from loaders.snowflake.transform import require_select
+from loaders.snowflake.types import require_types
+from loaders.snowflake.work import Work
+from state.checks import Check
+from state.contract import Contract
+from state.errors import ConfigurationError
+from state.model import Attempt, Chunk, Manifest, Phase, Receipt, RunId, Window
+from state.port import Port, direct
+from state.snowflake.names import Name
+from state.snowflake.session import Account, Session
+from state.snowflake.tag import Tag
+
+MOST_PUTS = 4
+"""Files that one loader uploads at once: each takes a session of its own."""
+
+FENCE = "fence"
+"""Under this name the session is known that raised the fence last."""
+
+TURNS: WeakKeyDictionary[Account, dict[Name, asyncio.Lock]] = WeakKeyDictionary()
+"""Whose turn it is to change a target, of all loaders of this process (F-23)."""
+
+
+class SnowflakeLoader:
+    """The runs of `pipeline` into one table; `cursor` is the column that windows are cut by. `account` belongs to
+    the caller, who closes it."""
+
+    def __init__(
+        self,
+        target: SnowflakeTarget,
+        stage: SnowflakeStage,
+        account: Account,
+        *,
+        pipeline: str,
+        cursor: str,
+        port: Port = direct,
+    ) -> None:
+        require_select(target.transform)
+        self._target = target
+        self._account = account
+        self._pipeline = pipeline
+        self._port = port
+        self._needs = Needs(target.mode, target.key, target.version, cursor)
+        self._names = names(target, stage)
+        self._rules = rules(self._needs, target.names, cursor_immutable=target.cursor_immutable)
+        self._files = StageFiles(self._names, port)
+        self._made = preparing.Made()
+        self._writers: Recent[str] = Recent(1_000)
+        self._puts = asyncio.Semaphore(MOST_PUTS)
+        self._turn = TURNS.setdefault(account, {}).setdefault(self._names.target, asyncio.Lock())
+
+    async def check(self) -> Sequence[Check]:
+        return await checks.check(self._account, self._tag(None, "check"), self._work, self._files)
+
+    async def prepare(self, contract: Contract) -> str:
+        require_usable(contract, self._needs)
+        require_distinct(contract.schema.names, self._target.names)
+        require_types(contract, self._needs)
+        async with self._working(None, Phase.PRE_VALIDATION) as work:
+            return await preparing.prepare(work, self._made, contract, self._needs.steady)
+
+    async def raise_fence(self, attempt: Attempt) -> None:
+        async with self._turn, self._working(attempt, Phase.STALE_PIPELINE_HANDLING) as work:
+            await preparing.require_ledger(work, self._made)
+            await work.ledger.claim(attempt)
+            self._writers[attempt.run.hash] = self._writers[FENCE] = work.session.id
+
+    async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
+        async with self._puts, self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
+            return await self._files.put(work.session, chunk, path)
+
+    async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
+        async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
+            copied = await copying.copy(work, self._files, attempt, manifest, contract)
+            self._writers[attempt.run.hash] = work.session.id
+            return copied
+
+    async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
+        async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
+            copied = await copying.adopt(work, attempt, contract, span, read_at)
+            self._writers[attempt.run.hash] = work.session.id
+            return copied
+
+    async def merge(
+        self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
+    ) -> Receipt:
+        stage = self._names.staged.beside(stage_table)
+        async with self._turn, self._reading(attempt, Phase.STAGE_TO_TARGET_TRANSFER) as work:
+            receipt = await Merge(work, attempt, manifest, contract, stage, identity).receipt()
+            self._writers[attempt.run.hash] = work.session.id
+            return receipt
+
+    async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
+        stage = None if stage_table is None else self._names.staged.beside(stage_table)
+        async with self._reading(attempt, Phase.AUDIT) as work:
+            return await looking.counts(work, self._files, attempt, manifest, stage)
+
+    async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
+        async with self._reading(attempt, Phase.AUDIT) as work:
+            return await looking.held(work, attempt, self._names.staged.beside(stage_table))
+
+    async def loads(self, pipeline: str) -> Loads:
+        async with self._reading(None, Phase.STAGE_TO_TARGET_TRANSFER) as work:
+            if not await preparing.ledger_there(work, self._made):
+                return Loads()
+            return await replace(work, pipeline=pipeline).ledger.loads()
+
+    async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
+        async with self._working(attempt, Phase.STAGE_CLEANING) as work:
+            if archive is not None and manifest.chunks:
+                there = await self._files.under(work.session, attempt.run)
+                await archived(work.session, self._names, archive, manifest.chunks, there=there, port=self._port)
+            removed = await self._files.remove_run(work.session, attempt.run, "clean")
+            await looking.drop(work, await looking.tables_of_run(work, attempt), "clean")
+            self._writers.forget(attempt.run.hash)
+            return removed
+
+    async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
+        async with self._turn, self._reading(attempt, Phase.TARGET_CLEANING) as work:
+            return await retiring.retire(work, attempt, column, before, limits)
+
+    async def sweep(
+        self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
+    ) -> int:
+        kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
+        async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
+            removed = 0
+            for run in runs:
+                there = await self._files.under(work.session, run)
+                old = [file.name for file in there.values() if file.modified < older_than]
+                removed += await self._files.remove(work.session, set(old) - kept, "sweep")
+            tables = await looking.orphan_tables(work, runs, keep_tables, older_than)
+            await looking.drop(work, tables, "sweep")
+            return removed + len(tables)
+
+    async def aclose(self) -> None:
+        """Nothing is held between calls."""
+
+    def _tag(self, attempt: Attempt | None, phase: str) -> Tag:
+        if attempt is None:
+            return Tag(self._pipeline, phase=phase)
+        return Tag(self._pipeline, attempt.name, str(attempt.run.window), attempt.token, phase)
+
+    @asynccontextmanager
+    async def _working(self, attempt: Attempt | None, phase: Phase) -> AsyncIterator[Work]:
+        """A session of the pool for one call."""
+        async with self._account.session(self._tag(attempt, phase.value)) as session, self._knowing():
+            yield self._work(session)
+
+    @asynccontextmanager
+    async def _reading(self, attempt: Attempt | None, phase: Phase) -> AsyncIterator[Work]:
+        """A session that sees what the run wrote: the one that wrote it, or one that is opened now (G-7). Without
+        an attempt: what stood in the load table when the fence was raised last."""
+        tag, writer = self._tag(attempt, phase.value), FENCE if attempt is None else attempt.run.hash
+        async with self._account.session(tag) as session, self._knowing():
+            if session.id == self._writers.get(writer):
+                yield self._work(session)
+                return
+        async with self._account.session(tag, fresh=True) as session, self._knowing():
+            yield self._work(session)
+
+    @asynccontextmanager
+    async def _knowing(self) -> AsyncIterator[None]:
+        """What was found to be there is looked for again after an error that says it may be gone."""
+        try:
+            yield
+        except ConfigurationError:
+            self._made.forget()
+            raise
+
+    def _work(self, session: Session) -> Work:
+        return Work(session, self._target, self._names, self._rules, self._pipeline, self._port)

@@ -1,0 +1,160 @@
+"""Counts looked up anew, and what is left over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from loaders.base import Counts, Held
+from loaders.snowflake.files import StageFiles
+from loaders.snowflake.names import RUN_NAME
+from loaders.snowflake.rows import instant, within_window
+from loaders.snowflake.schema import Table, identity_of, look, made_sql
+from loaders.snowflake.work import Work
+from state.contract import RUN
+from state.model import Attempt, Manifest, RunId
+from state.snowflake.names import Name, quoted
+
+TABLES = "{}.INFORMATION_SCHEMA.TABLES"
+
+
+async def counts(
+    work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Name | None
+) -> Counts:
+    """Each count by its own query; None where the thing is gone."""
+    if stage == work.names.empty and work.merging and not manifest.chunks:
+        return await counts_of_nothing(work)
+    found = []
+    if manifest.chunks:
+        found = files.found(await files.under(work.session, attempt.run), manifest.chunks)
+    have = await look(work.session, work.names.target)
+    there = stage is not None and await exists(work, stage)
+    stage_rows, target_rows = await counted(work, attempt, have, stage if there else None)
+    return Counts(
+        staged_files=len(found),
+        staged_rows=sum(chunk.rows for chunk in found),
+        stage_rows=stage_rows,
+        target_rows=target_rows,
+        target_identity=None if have is None else have.identity,
+    )
+
+
+async def counts_of_nothing(work: Work) -> Counts:
+    """A run that staged nothing, in one statement: rows of the table that is always empty, and whether the target
+    is there. Where there is no key, no row answers for one."""
+    made = made_sql(work.names.target)
+    [(rows, at)] = await work.session.rows(
+        f"SELECT (SELECT COUNT(*) FROM {work.names.empty.sql}), ({made})", *work.names.target.parts[1:]
+    )
+    answering = 0 if at is not None and not rows else None
+    return Counts(0, 0, int(rows), answering, None if at is None else identity_of(at))
+
+
+async def exists(work: Work, table: Name) -> bool:
+    """Whether there is a table of that name."""
+    where = "WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+    return bool(
+        await work.session.count(
+            f"SELECT COUNT(*) FROM {TABLES.format(quoted(table.parts[0]))} {where}", *table.parts[1:]
+        )
+    )
+
+
+async def counted(
+    work: Work, attempt: Attempt, have: Table | None, stage: Name | None
+) -> tuple[int | None, int | None]:
+    """Rows of the stage table, and rows of the target that answer for the run, in one statement of two queries."""
+    target = target_query(work, attempt, have, stage)
+    queries = ["NULL" if stage is None else f"(SELECT COUNT(*) FROM {stage.sql})"]
+    queries.append("NULL" if target is None else f"({target[0]})")
+    values = () if target is None else target[1]
+    if queries == ["NULL", "NULL"]:
+        return None, None
+    [(rows, answering)] = await work.session.rows(f"SELECT {', '.join(queries)}", *values)
+    return (None if stage is None else int(rows)), (None if target is None else int(answering))
+
+
+def target_query(
+    work: Work, attempt: Attempt, have: Table | None, stage: Name | None
+) -> tuple[str, tuple[str, ...]] | None:
+    """Counts what answers for the run; None where target or stage table is gone, or is another."""
+    needed = [RUN.upper(), work.rules.cursor, *(work.rules.ordering if work.merging else ())]
+    if have is None or any(name not in have.columns for name in needed):
+        return None
+    if not work.merging:
+        query, values = in_window(work, attempt, have, f"{RUN_NAME} = ?")
+        return query, (attempt.name, *values)
+    if stage is None:
+        return None
+    newest = work.rules.newest(work.staged(stage), {name: f"r.{quoted(name)}" for name in work.rules.compared})
+    return (
+        f"SELECT COUNT(*) FROM ({newest}) s JOIN {work.target} t ON {work.rules.match}"
+        f" WHERE NOT {work.rules.newer}",
+        (),
+    )
+
+
+def in_window(work: Work, attempt: Attempt, have: Table, where: str) -> tuple[str, tuple[str, str]]:
+    """Counts rows of the target in the run's window that are `where`."""
+    cursor, window = work.rules.cursor, attempt.run.window
+    return (
+        f"SELECT COUNT(*) FROM {work.target} WHERE {where}"
+        f" AND {within_window(quoted(cursor), have.columns[cursor])}",
+        (instant(window.start), instant(window.end)),
+    )
+
+
+async def held(work: Work, attempt: Attempt, stage: Name) -> Held | None:
+    """What the target holds of a stage table, in whatever version and by whomever."""
+    have = await look(work.session, work.names.target)
+    needed = work.rules.key if work.merging else (work.rules.cursor,)
+    if have is None or any(name not in have.columns for name in needed) or not await exists(work, stage):
+        return None
+    rows = work.staged(stage)
+    if work.merging:
+        keys = f"SELECT DISTINCT {work.rules.keys} FROM {rows} r"
+        match = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in work.rules.key)
+        staged = f"SELECT COUNT(*) FROM ({keys}) s"
+        target = f"{staged} WHERE EXISTS (SELECT 1 FROM {work.target} t WHERE {match})"
+        [(one, other)] = await work.session.rows(f"SELECT ({staged}), ({target})")
+    else:
+        target, values = in_window(work, attempt, have, "TRUE")
+        [(one, other)] = await work.session.rows(f"SELECT (SELECT COUNT(*) FROM {rows} r), ({target})", *values)
+    return Held(int(one), int(other))
+
+
+async def stage_tables(work: Work) -> list[tuple[str, datetime]]:
+    """Tables beside the stage table, each with the instant that it was made at."""
+    staged = work.names.staged
+    found = await work.session.rows(
+        f"SELECT TABLE_NAME, CREATED FROM {TABLES.format(quoted(staged.parts[0]))}"
+        " WHERE TABLE_SCHEMA = ? AND STARTSWITH(TABLE_NAME, ?)",
+        staged.parts[1],
+        f"{staged.last}_",
+    )
+    return [(name, made.astimezone(UTC)) for name, made in found]
+
+
+async def tables_of_run(work: Work, attempt: Attempt) -> list[Name]:
+    """All stage tables of a run, of whatever attempt."""
+    prefix = work.names.stage_prefix(attempt.run)
+    return [work.names.staged.beside(name) for name, _ in await stage_tables(work) if name.startswith(prefix)]
+
+
+async def orphan_tables(
+    work: Work, runs: Collection[RunId], keep: Sequence[str], older_than: datetime
+) -> list[Name]:
+    """Stage tables of `runs` that nobody names and that are older."""
+    kept, hashes = set(keep), {run.hash for run in runs}
+    return [
+        work.names.staged.beside(name)
+        for name, made in await stage_tables(work)
+        if name not in kept and work.names.run_hash(name) in hashes and made < older_than
+    ]
+
+
+async def drop(work: Work, tables: Sequence[Name], call: str) -> None:
+    """Drop tables; one that is gone already is no error."""
+    for table in tables:
+        with work.port(f"loader.{call}.table"):
+            await work.session.rows(f"DROP TABLE IF EXISTS {table.sql}")

@@ -1,0 +1,126 @@
+"""The one transaction that changes the target, in either mode: fence, receipt check, data, receipt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from loaders.snowflake.append import replace_window
+from loaders.snowflake.evolving import require_table
+from loaders.snowflake.plan import plan_for
+from loaders.snowflake.schema import Table, is_table, is_table_values, look, require_settled
+from loaders.snowflake.upsert import upsert
+from loaders.snowflake.work import Work
+from state.contract import Contract
+from state.errors import ReceiptMismatch, RestartAttempt, TransientError, UnknownOutcome
+from state.model import Attempt, Manifest, MergeCounts, Receipt
+from state.port import Port
+from state.snowflake.names import Name
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merge. `identity`: what the run found the target to be."""
+
+    work: Work
+    attempt: Attempt
+    manifest: Manifest
+    contract: Contract
+    stage: Name
+    identity: str
+
+    async def receipt(self) -> Receipt:
+        """Bring the stage table into the target, once; see `loaders.base.Loader.merge`."""
+        if self.work.merging and self.stage == self.work.names.empty and not self.manifest.chunks:
+            written = await self._empty()
+            if written is not None:
+                return written
+        return await self._transaction()
+
+    async def _empty(self) -> Receipt | None:
+        """The receipt of a run without rows, in the one statement that it takes; None if it may not be written."""
+        work, receipt = self.work, self._receipt(MergeCounts(0, 0, 0), datetime.now(UTC))
+        when = f"NOT EXISTS (SELECT 1 FROM {self.stage.sql}) AND {is_table(work.names.target)}"
+        async with answered(work.port, "loader.merge.empty"):
+            written = await work.ledger.add_receipt(self.attempt, receipt, when, *self._identity())
+        return receipt if written else None
+
+    async def _transaction(self) -> Receipt:
+        session, port = self.work.session, self.work.port
+        with port("loader.merge.begin"):
+            await session.rows("BEGIN")
+        with port("loader.merge.fence"):
+            await self.work.ledger.touch_fence()
+        stored = await self.work.ledger.standing(self.attempt)
+        have = await look(session, self.work.names.target)
+        if stored is not None:
+            self._require_same(stored, have)
+            await session.rows("ROLLBACK")
+            return stored
+        receipt = await self._merged(have)
+        async with answered(port, "loader.merge.commit"):
+            await session.rows("COMMIT")
+        return receipt
+
+    async def _merged(self, have: Table | None) -> Receipt:
+        """Data and receipt, in the transaction that is open."""
+        work = self.work
+        if have is None or have.identity != self.identity:
+            raise self._mismatch("the target is not the table any more that this run was prepared for")
+        require_table(have, work.names.target)
+        require_settled(have, work.names.target)
+        plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt)
+        counts = await (upsert(plan) if work.merging else replace_window(plan))
+        receipt = self._receipt(counts, plan.at)
+        with work.port("loader.merge.receipt"):
+            written = await work.ledger.store(
+                self.attempt, receipt, is_table(work.names.target), *self._identity()
+            )
+        if not written:
+            raise RestartAttempt(
+                f"the target {work.names.target} was replaced while {self.attempt.name} was merged into it",
+                hint="Nothing was written; the next attempt finds the new table.",
+                code="target_replaced",
+            )
+        return receipt
+
+    def _receipt(self, counts: MergeCounts, at: datetime) -> Receipt:
+        return Receipt(self.attempt.run, self.attempt.token, self.manifest.digest, self.identity, counts, at)
+
+    def _identity(self) -> tuple[str, ...]:
+        return is_table_values(self.work.names.target, self.identity)
+
+    def _require_same(self, stored: Receipt, have: Table | None) -> None:
+        """Raises `ReceiptMismatch` unless the receipt is of these data in the table as it is now."""
+        if stored.manifest_digest != self.manifest.digest:
+            raise self._mismatch("the target holds a receipt of this run for other data")
+        if have is None or not have.identity == self.identity == stored.target_identity:
+            raise self._mismatch("the target holds a receipt of this run for another table")
+
+    def _mismatch(self, what: str) -> ReceiptMismatch:
+        return ReceiptMismatch(
+            f"{self.attempt.name}: {what}",
+            hint="Nothing was written. Find out who replaced the table; a retry loads the window again, as a new"
+            " run.",
+            code="receipt",
+        )
+
+
+@asynccontextmanager
+async def answered(port: Port, effect: str) -> AsyncIterator[None]:
+    """What is sent in here commits: whatever hides its answer leaves the outcome unknown."""
+    sent = False
+    try:
+        with port(effect):
+            sent = True
+            yield
+    except TransientError as error:
+        if not sent:
+            raise
+        raise UnknownOutcome(
+            f"the answer to COMMIT was lost: {error}",
+            hint="The next attempt raises the fence and then reads the receipt: nothing is loaded twice.",
+            code="commit",
+        ) from error

@@ -1,0 +1,87 @@
+"""Which table and which stage is which in Snowflake, and how the source's columns are spelled there."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loaders.columns import FILE as STAGE_FILE
+from loaders.columns import ROW as STAGE_ROW
+from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
+from state.contract import LOADED_AT, READ_AT, RUN
+from state.errors import ContractError
+from state.model import Attempt, RunId
+from state.snowflake.names import Name, parse, quoted
+
+R, RUN_NAME, LOADED, FILE, ROW = (
+    quoted(name.upper()) for name in (READ_AT, RUN, LOADED_AT, STAGE_FILE, STAGE_ROW)
+)
+"""Our own columns as they stand in a statement."""
+
+LEDGER = "__SLUICEWAY_LOADS"
+"""What the name of a target's load table ends with."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The objects that a loader works with. `staged`: what the names of stage tables begin with, and itself the
+    table that a user's function fills. `empty`: a stage table without rows, for runs that have none."""
+
+    target: Name
+    ledger: Name
+    stage: Name
+    staged: Name
+    empty: Name
+
+    def stage_of(self, attempt: Attempt) -> Name:
+        """The stage table of one attempt: `<stage table>_<run hash>_A<token>`."""
+        return self.staged.beside(f"{self.stage_prefix(attempt.run)}{attempt.token}")
+
+    def stage_prefix(self, run: RunId) -> str:
+        """What the names of a run's stage tables begin with."""
+        return f"{self.staged.last}_{run.hash.upper()}_A"
+
+    def run_hash(self, name: str) -> str | None:
+        """The run that a stage table belongs to, by its hash; None for another table."""
+        found = re.fullmatch(re.escape(self.staged.last) + r"_([0-9A-F]{12})_A\d+", name)
+        return found[1].lower() if found else None
+
+    def location(self, folder: str = "") -> str:
+        """A folder of the stage in a statement: `@"DB"."SCHEMA"."STAGE"/folder/`."""
+        return f"@{self.stage.sql}/{folder}"
+
+    def folder(self, run: RunId) -> str:
+        """Where the files of a run lie in the stage."""
+        return f"{run.pipeline}/{run.hash}/"
+
+
+def names(target: SnowflakeTarget, stage: SnowflakeStage) -> Names:
+    """All names that follow from the settings. Raises `ConfigurationError` for one that is no name."""
+    table = parse(target.table, path="target_system.table")
+    place = parse(stage.stage, path="stage_system.stage")
+    staged = place.beside(f"{table.last}_STAGE")
+    if stage.table is not None:
+        staged = parse(stage.table, path="stage_system.table")
+    empty = staged.beside(f"{staged.last}_EMPTY")
+    return Names(table, table.beside(table.last + LEDGER), place, staged, empty)
+
+
+def spelled(name: str, rule: NameRule) -> str:
+    """A source's column as it is called in Snowflake. Our own are upper-case whatever the rule."""
+    return name if rule is NameRule.EXACT else name.upper()
+
+
+def require_distinct(columns: Sequence[str], rule: NameRule) -> None:
+    """Raises `ContractError` for columns that are one in Snowflake."""
+    same: defaultdict[str, list[str]] = defaultdict(list)
+    for name in columns:
+        same[spelled(name, rule)].append(name)
+    for spelling, found in same.items():
+        if len(found) > 1:
+            raise ContractError(
+                f"the columns {' and '.join(found)} are both {spelling} in Snowflake",
+                hint="Rename all but one in source_system.columns.rename, or leave them out.",
+                code="name_collision",
+            )

@@ -1,0 +1,129 @@
+"""SQL about rows: the newest per key, and which of two is newer. Shared by merge and counts.
+
+`s` is a row of the stage, `t` one of the target, `r` one of the stage table as it is. A row's order is
+`(version NULLS FIRST, _sluiceway_read_at)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from loaders.columns import Needs
+from loaders.snowflake.names import FILE, ROW, R, spelled
+from loaders.snowflake.settings import NameRule
+from state.contract import READ_AT
+from state.snowflake.names import quoted
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """How rows of one target are told apart and ordered; columns as they are called in Snowflake."""
+
+    key: tuple[str, ...]
+    version: str | None
+    cursor: str
+    cursor_immutable: bool
+
+    @property
+    def match(self) -> str:
+        """`t` and `s` are the same row. With an immutable cursor Snowflake may skip what lies at other times."""
+        names = [*self.key, *([self.cursor] if self.cursor_immutable and self.cursor not in self.key else [])]
+        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
+
+    @property
+    def keys(self) -> str:
+        """The key's columns of the stage table."""
+        return ", ".join(f"r.{quoted(name)}" for name in self.key)
+
+    @property
+    def ordering(self) -> list[str]:
+        """Columns that tell rows apart and order them, `_sluiceway_read_at` too."""
+        return [*self.key, *([] if self.version is None else [self.version]), READ_AT.upper()]
+
+    @property
+    def compared(self) -> list[str]:
+        """The source's columns among `ordering` and `match`, each once."""
+        named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
+        return list(dict.fromkeys(named))
+
+    @property
+    def newer(self) -> str:
+        """`s` is newer than `t`."""
+        return self._above("s", "t")
+
+    @property
+    def older(self) -> str:
+        """`s` is older than `t`."""
+        return self._above("t", "s")
+
+    def _above(self, a: str, b: str) -> str:
+        later = above(f"{a}.{R}", f"{b}.{R}")
+        if self.version is None:
+            return f"({later})"
+        v, w = f"{a}.{quoted(self.version)}", f"{b}.{quoted(self.version)}"
+        return f"({above(v, w)} OR ({v} IS NOT DISTINCT FROM {w} AND {later}))"
+
+    def newest(self, stage: str, values: Mapping[str, str]) -> str:
+        """A query: the newest row per key of `stage`, as target column → value over `r`, with
+        `_sluiceway_read_at`. Total order: the same rows give the same one each time (F-15)."""
+        order = [f"r.{R}", f"r.{FILE}", f"r.{ROW}"]
+        if self.version is not None:
+            order.insert(0, f"r.{quoted(self.version)}")
+        ordered = ", ".join(f"{name} DESC NULLS LAST" for name in order)
+        shown = [f"{value} AS {quoted(name)}" for name, value in values.items()]
+        return (
+            f"SELECT {', '.join([*shown, f'r.{R} AS {R}'])} FROM {stage} r"
+            f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
+        )
+
+
+def above(a: str, b: str) -> str:
+    """`a` is greater than `b`, where NULL is less than anything."""
+    return f"({a} IS NOT NULL AND ({b} IS NULL OR {a} > {b}))"
+
+
+def rules(needs: Needs, rule: NameRule, *, cursor_immutable: bool) -> RowRules:
+    """The rules that the settings ask for."""
+    version = needs.version_column
+    return RowRules(
+        tuple(spelled(name, rule) for name in needs.keys),
+        None if version is None else spelled(version, rule),
+        spelled(needs.cursor, rule),
+        cursor_immutable,
+    )
+
+
+def within_window(cursor: str, kind: str) -> str:
+    """SQL that is true if `cursor`, of type `kind`, lies in a half-open window; two parameters, `instant` of
+    each."""
+    cursor, bound = comparable(cursor, kind)
+    return f"{cursor} >= {bound} AND {cursor} < {bound}"
+
+
+def earlier(column: str, kind: str) -> str:
+    """SQL that is true if `column`, of type `kind`, lies wholly before an instant, its one parameter; a date is
+    over when its day is."""
+    if kind == "DATE":
+        return f"{column} < CAST({UTC_WALL} AS DATE)"
+    column, bound = comparable(column, kind)
+    return f"{column} < {bound}"
+
+
+INSTANT = "CAST(? AS TIMESTAMP_LTZ)"
+"""A parameter that `instant` made, as an instant."""
+UTC_WALL = f"CAST({INSTANT} AS TIMESTAMP_NTZ)"
+"""The same as a time without a zone: our sessions are in UTC."""
+
+
+def comparable(column: str, kind: str) -> tuple[str, str]:
+    """A column of type `kind`, and a parameter that is an instant, so that the two can be compared."""
+    if kind.startswith(("TIMESTAMP_LTZ", "TIMESTAMP_TZ")):
+        return column, INSTANT
+    return f"CAST({column} AS TIMESTAMP_NTZ)", UTC_WALL
+
+
+def instant(at: datetime) -> str:
+    """An instant as a parameter: text with its offset, the same to every session and driver."""
+    return at.astimezone(UTC).isoformat(" ", "microseconds")

@@ -1,0 +1,181 @@
+"""Merge mode: one row per key, the newest wins. Every count is a query of its own, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loaders.snowflake.names import LOADED, RUN_NAME, R
+from loaders.snowflake.plan import Plan
+from loaders.snowflake.rows import INSTANT
+from state.errors import ContractError
+from state.model import MergeCounts
+from state.snowflake.names import quoted
+
+
+@dataclass(frozen=True)
+class Look:
+    """Counts of one statement, each a query of its own: SQL → found."""
+
+    counts: Sequence[int]
+    nulls: Sequence[int]
+    invalid: Sequence[int]
+    twice: int
+    raw: int
+
+
+async def upsert(plan: Plan) -> MergeCounts:
+    """In a transaction. Raises `ContractError` on a NULL key, one that the target holds twice, or JSON that is
+    none."""
+    look = await looked(plan)
+    require_rows(plan, look.raw, look.counts[0])
+    require_keys(plan, look.nulls)
+    require_json(plan, look.invalid)
+    require_distinct_target(plan, look.twice)
+    with plan.work.port("loader.merge.write"):
+        await plan.work.session.count(statement(plan), *plan.stamp * (2 if plan.gone or data_columns(plan) else 1))
+    return MergeCounts(*look.counts)
+
+
+async def looked(plan: Plan) -> Look:
+    """Everything that is asked before the first change."""
+    queries = [
+        *outcomes(plan),
+        *nulls(plan),
+        *invalid(plan),
+        twice(plan),
+        f"SELECT COUNT(*) FROM {plan.stage.sql}",
+    ]
+    newest = plan.rules.newest(plan.rows, plan.values)
+    [found] = await plan.work.session.rows(
+        f"WITH s AS ({newest}) SELECT {', '.join(f'({query})' for query in queries)}"
+    )
+    counts = [int(count) for count in found]
+    first, second = len(outcomes(plan)), len(outcomes(plan)) + len(plan.rules.key)
+    return Look(counts[:first], counts[first:second], counts[second:-2], counts[-2], counts[-1])
+
+
+def outcomes(plan: Plan) -> list[str]:
+    """What the merge will do, in the order of `MergeCounts`."""
+    rules, updates = plan.rules, f"{plan.rules.newer} AND {differs(plan)}"
+    pairs = f"SELECT COUNT(*) FROM s JOIN {plan.target} t ON {rules.match} WHERE"
+    return [
+        f"SELECT COUNT(*) FROM {plan.rows} r",
+        f"SELECT COUNT(*) FROM (SELECT DISTINCT {rules.keys} FROM {plan.rows} r) k",
+        f"SELECT COUNT(*) FROM s LEFT JOIN {plan.target} t ON {rules.match}"
+        f" WHERE t.{quoted(rules.key[0])} IS NULL",
+        f"{pairs} {updates}",
+        f"{pairs} {rules.older}",
+        f"{pairs} NOT {rules.older} AND NOT ({updates})",
+    ]
+
+
+def nulls(plan: Plan) -> list[str]:
+    """Rows without a value, for each column of the key."""
+    return [f"SELECT COUNT(*) FROM {plan.rows} r WHERE r.{quoted(name)} IS NULL" for name in plan.rules.key]
+
+
+def invalid(plan: Plan) -> list[str]:
+    """Values that are no JSON, for each column that is parsed."""
+    return [
+        f"SELECT COUNT(*) FROM {plan.rows} r WHERE r.{quoted(column.name)} IS NOT NULL"
+        f" AND {plan.values[column.name]} IS NULL"
+        for column in plan.parsed
+    ]
+
+
+def twice(plan: Plan) -> str:
+    """Keys of the stage that the target holds more than once."""
+    keys = ", ".join(f"s.{quoted(name)}" for name in plan.rules.key)
+    return (
+        f"SELECT COUNT(*) FROM (SELECT {keys} FROM s JOIN {plan.target} t ON {plan.rules.match}"
+        f" GROUP BY {keys} HAVING COUNT(*) > 1) d"
+    )
+
+
+def require_rows(plan: Plan, staged: int, transformed: int) -> None:
+    """A transform changes rows; one that drops or adds some would cut the proof."""
+    if staged != transformed:
+        raise ContractError(
+            f"target_system.transform makes {transformed} rows of the {staged} of {plan.attempt.name}",
+            hint="It must give one row for each that is staged; leave rows out at the source"
+            " (source_system.where).",
+            code="transform_rows",
+        )
+
+
+def require_keys(plan: Plan, missing: Sequence[int]) -> None:
+    """A NULL equals nothing, so a row without a key would be inserted again by every run."""
+    for name, count in zip(plan.rules.key, missing, strict=True):
+        if count:
+            raise ContractError(
+                f"{count} rows of {plan.attempt.name} have no value in the key column {source_name(plan, name)}",
+                hint="Choose a key that every row has (target_system.key), or leave such rows out"
+                " (source_system.where).",
+                code="null_key",
+            )
+
+
+def source_name(plan: Plan, name: str) -> str:
+    """A key's column as the settings name it."""
+    found = dict(zip(plan.rules.key, plan.work.settings.key, strict=True))
+    return found[name]
+
+
+def require_json(plan: Plan, invalid: Sequence[int]) -> None:
+    """Text that is no JSON would become NULL in the target: another value, and no error (F-10)."""
+    for column, count in zip(plan.parsed, invalid, strict=True):
+        if count:
+            raise ContractError(
+                f"{count} values of column {column.source} of {plan.attempt.name} are no JSON to Snowflake",
+                hint="Mend them in the source, or read the column as text (source_system.columns.types).",
+                code="invalid_json",
+            )
+
+
+def require_distinct_target(plan: Plan, twice: int) -> None:
+    """A key that the target holds twice, by somebody else's hand, has no one row to replace."""
+    if twice:
+        raise ContractError(
+            f"the target holds {twice} keys of {plan.attempt.name} more than once",
+            hint="Remove the duplicates from the table, or name more columns in target_system.key.",
+            code="duplicate_key",
+        )
+
+
+def data_columns(plan: Plan) -> list[str]:
+    """Columns of the source that are not of the key."""
+    return [name for name in plan.values if name not in plan.rules.key]
+
+
+def statement(plan: Plan) -> str:
+    """An unchanged row of a newer order only advances the instant that it was seen at (docs/decisions/0002), and
+    with `change_only` not even that."""
+    rules = plan.rules
+    sets = [f"{quoted(name)} = s.{quoted(name)}" for name in data_columns(plan)]
+    sets += [f"{quoted(name)} = NULL" for name in plan.gone]
+    sets += [f"{R} = s.{R}", f"{RUN_NAME} = ?", f"{LOADED} = {INSTANT}"]
+    fresh = [f"s.{quoted(name)}" for name in plan.values]
+    matched = []
+    if plan.gone or data_columns(plan):
+        matched.append(f"WHEN MATCHED AND {rules.newer} AND {differs(plan)} THEN UPDATE SET {', '.join(sets)}")
+    if not plan.work.settings.change_only:
+        matched.append(f"WHEN MATCHED AND {rules.newer} THEN UPDATE SET {R} = s.{R}")
+    return (
+        f"MERGE INTO {plan.target} t USING ({rules.newest(plan.rows, plan.values)}) s ON {rules.match}"
+        f" {' '.join(matched)} WHEN NOT MATCHED THEN INSERT ({plan.inserted})"
+        f" VALUES ({', '.join([*fresh, f's.{R}', '?', INSTANT])})"
+    )
+
+
+def differs(plan: Plan) -> str:
+    """Some data column of `s` and `t` differs; a column that the source has no more counts as NULL."""
+    parts = [f"{shown(plan, 's', name)} IS DISTINCT FROM {shown(plan, 't', name)}" for name in data_columns(plan)]
+    parts += [f"t.{quoted(name)} IS NOT NULL" for name in plan.gone]
+    return f"({' OR '.join(parts) or 'FALSE'})"
+
+
+def shown(plan: Plan, row: str, name: str) -> str:
+    """A column where two rows are compared: a VARIANT by its JSON."""
+    value = f"{row}.{quoted(name)}"
+    return f"TO_JSON({value})" if name in plan.variants else value

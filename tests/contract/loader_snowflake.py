@@ -1,0 +1,130 @@
+"""Snowflake as a place that the contract of loaders is tried on: a schema of the test server, fresh for each
+clause."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import snowflake.connector
+
+from loaders.base import ConflictPolicy, Mode
+from loaders.columns import ROW
+from loaders.snowflake.copying import stage_columns
+from loaders.snowflake.loader import SnowflakeLoader
+from loaders.snowflake.schema import wanted
+from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
+from state.contract import RESERVED_PREFIX
+from state.snowflake.session import Account
+from tests.contract.drive_snowflake import settings as connection_settings
+from tests.contract.loader_worlds import changed
+from tests.snowflake.running import Place
+
+
+class SnowflakePlace:
+    """One schema with a target EVENTS, its stage and its stage tables; an operator's hand in it.
+
+    Names are told in lower case and rows of a file numbered from 0, as the other places do.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.schema = f"{place.database}.{place.schema}"
+        self.account = Account(connection_settings(place.connection))
+        self.hand = snowflake.connector.connect(**place.connection)
+        self.query("ALTER SESSION SET TIMEZONE = 'UTC'")
+
+    async def aclose(self) -> None:
+        self.hand.close()
+        await self.account.aclose()
+
+    def loader(self, *, mode: str, policy: str = "fail", port, pipeline: str, **settings: Any) -> SnowflakeLoader:
+        target = SnowflakeTarget(
+            type="snowflake",
+            table=f"{self.schema}.events",
+            mode=Mode(mode),
+            on_type_conflict=ConflictPolicy(policy),
+            **settings,
+        )
+        stage = SnowflakeStage(stage=f"{self.schema}.landing")
+        return SnowflakeLoader(target, stage, self.account, pipeline=pipeline, cursor="at", port=port)
+
+    def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        with self.hand.cursor() as cursor:
+            cursor.execute(sql, [bound(value) for value in values] or None)
+            names = [column.name.lower() for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM EVENTS")
+
+    def columns(self) -> list[str]:
+        found = self.query(
+            "SELECT COLUMN_NAME AS N FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'EVENTS'"
+            " ORDER BY ORDINAL_POSITION"
+        )
+        return [row["n"].lower() for row in found if not row["n"].lower().startswith(RESERVED_PREFIX)]
+
+    def drop_target(self) -> None:
+        self.query("DROP TABLE EVENTS")
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        names = ", ".join(f'"{name.upper()}"' for name in row)
+        self.query(f"INSERT INTO EVENTS ({names}) VALUES ({', '.join('?' for _ in row)})", *row.values())
+
+    def lose_receipts(self) -> None:
+        self.query("DELETE FROM EVENTS__SLUICEWAY_LOADS WHERE KIND = 'receipt'")
+
+    def change_row(self, key: str, **values: Any) -> None:
+        sets = ", ".join(f'"{name.upper()}" = ?' for name in values)
+        self.query(f"UPDATE EVENTS SET {sets} WHERE ID = ?", *values.values(), key)
+
+    def remove_row(self, key: str) -> None:
+        self.query("DELETE FROM EVENTS WHERE ID = ?", key)
+
+    def stage_tables(self) -> list[str]:
+        found = self.query("SELECT TABLE_NAME AS N FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", "S")
+        names = sorted(row["n"] for row in found)
+        return [name for name in names if name.startswith("EVENTS_STAGE_") and name != "EVENTS_STAGE_EMPTY"]
+
+    def stage_rows(self, table: str) -> list[dict[str, Any]]:
+        return [{**row, ROW: row[ROW] - 1} for row in self.query(f'SELECT * FROM "{table}"')]
+
+    def remove_stage_row(self, table: str, key: str) -> None:
+        self.query(f'DELETE FROM "{table}" WHERE ID = ?', key)
+
+    def files(self) -> list[str]:
+        if not self.query("SHOW STAGES LIKE 'LANDING'"):
+            return []
+        return sorted(row["name"].partition("/")[2] for row in self.query("LIST @LANDING"))
+
+    def remove_file(self, name: str) -> None:
+        self.query(f"REMOVE '@LANDING/{name}'")
+
+    def change_file(self, name: str) -> None:
+        folder, _, last = name.rpartition("/")
+        with TemporaryDirectory() as local:
+            self.query(f"GET '@LANDING/{name}' 'file://{local}/'")
+            path = Path(local) / last
+            path.write_bytes(changed(path.read_bytes()))
+            self.query(f"PUT 'file://{path}' '@LANDING/{folder}/' AUTO_COMPRESS = FALSE OVERWRITE = TRUE")
+
+    def fill_user_stage(self, rows: pa.Table) -> None:
+        columns = wanted(rows.schema, NameRule.UPPER)
+        kinds = stage_columns(columns).split(', "_SLUICEWAY_READ_AT"')[0]
+        self.query(f"CREATE OR REPLACE TABLE EVENTS_STAGE ({kinds})")
+        for row in rows.to_pylist():
+            self.query(f"INSERT INTO EVENTS_STAGE VALUES ({', '.join('?' for _ in row)})", *row.values())
+
+    def untouched(self) -> bool:
+        found = self.query("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", "S")
+        return not found and not self.query("SHOW STAGES")
+
+
+def bound(value: Any) -> Any:
+    """A value for a statement by hand."""
+    return value.isoformat(" ") if isinstance(value, datetime) else value
