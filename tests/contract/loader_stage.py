@@ -140,7 +140,7 @@ async def adopt_names_what_is_missing(make) -> None:
         loader = d.loader()
         await loader.prepare(CONTRACT)
         await loader.raise_fence(attempt())
-        with pytest.raises(ConfigurationError, match="(?i)events_stage"):
+        with pytest.raises(ConfigurationError, match=r"(?i)events_stage"):
             await loader.adopt(attempt(), CONTRACT, WINDOW, SEEN)
         d.place.fill_user_stage(rows(("a", 1, 1)).select(["id", "at", "value"]))
         with pytest.raises(ConfigurationError, match="version"):
