@@ -7,14 +7,15 @@ from contextlib import suppress
 
 
 class Relay:
-    """Of 127.0.0.1:`port`; clients connect to its own `port`. `heard`: all that clients sent, as it came.
+    """Of 127.0.0.1:`port`; clients connect to its own `port` on `host`. `heard`: all that they sent, as it came.
 
     `lose_answer_to`: once such bytes were passed on, the answer is awaited, thrown away, and the client hung up.
     `silent`: answers are kept back. `without_tls`: the greeting does not offer TLS.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._upstream = port
+        self._host = host
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task] = set()
         self.port = 0
@@ -24,7 +25,7 @@ class Relay:
         self.without_tls = False
 
     async def __aenter__(self) -> Relay:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, self._host, 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
