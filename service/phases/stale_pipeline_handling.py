@@ -29,8 +29,15 @@ async def perform(bench: Bench) -> Outcome:
         for run in runs
         if run.id != bench.run.id and run.lease_expires_at is not None and run.lease_expires_at < now
     ]
-    swept = await sweep(bench, runs, now - orphan_age(bench))
+    left = [run for run in runs if dead_attempts(run, now) or run.superseded_by]
+    swept = await sweep(bench, left, now - orphan_age(bench)) if left else 0
     return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})
+
+
+def dead_attempts(run: Run, now: datetime) -> int:
+    """Attempts that are over, and may have left something: all but the one that a worker is at."""
+    at_work = run.status is RunStatus.RUNNING and run.lease_expires_at is not None and run.lease_expires_at >= now
+    return run.attempts - at_work
 
 
 async def sweep(bench: Bench, runs: Sequence[Run], older_than: datetime) -> int:
