@@ -67,7 +67,7 @@ def backend(settings: AnyDrive, account: Account | None = None) -> Backend:
         case SnowflakeDriveTable():
             from state.snowflake.drive import SnowflakeDrive  # noqa: PLC0415 as above
 
-            return of(SnowflakeDrive, settings, account)
+            return of(SnowflakeDrive, account, settings.database_schema)
     return Backend(in_memory, not_made, not_made)
 
 

@@ -103,6 +103,14 @@ class SnowflakeDrive:
         async with account.session(Tag(phase=PHASE)) as session:
             return await drive_schema.upgrade(session, tables)
 
+    @staticmethod
+    async def upgrade(account: Account, database_schema: str) -> str:
+        """Bring the drive table to this version. Raises `ConfigurationError` if there is none or it is newer."""
+        tables = Tables(parse(database_schema, parts=2))
+        async with account.session(Tag(phase=PHASE)) as session:
+            await drive_schema.require_made(session, tables)
+            return await drive_schema.upgrade(session, tables)
+
     @property
     def id(self) -> str:
         return self._id

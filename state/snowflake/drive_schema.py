@@ -41,6 +41,14 @@ async def upgrade(session: Session, tables: Tables) -> str:
     return await require_current(session, tables)
 
 
+async def require_made(session: Session, tables: Tables) -> None:
+    """Raises `ConfigurationError` if there is no drive table."""
+    try:
+        await version_of(session, tables)
+    except ConfigurationError as error:
+        raise (missing(tables.schema) if error.code == "object" else error) from error
+
+
 async def require_current(session: Session, tables: Tables) -> str:
     """The id of the drive table. Raises `ConfigurationError` if this program cannot work with what is there."""
     try:
