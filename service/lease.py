@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from state.drive import DriveTable
-from state.errors import LeaseLost, TransientError
+from state.errors import LeaseLost, TransientError, UnknownOutcome
 from state.model import Claim, Run
 
 RENEWALS_PER_LEASE = 3
@@ -118,7 +118,7 @@ class LeaseKeeper:
         sent = self._clock()
         try:
             kept = {claim.run.id for claim in await self._drive.renew([x.claim for x in held], self._lease)}
-        except TransientError:
+        except (TransientError, UnknownOutcome):  # a renewal that may have happened is done again, too
             kept = None
         for lease in held:
             if kept is not None and lease.run.id in kept:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.lease import LeaseKeeper, finish
-from state.errors import LeaseLost, PermanentError, TransientError
+from state.errors import LeaseLost, PermanentError, TransientError, UnknownOutcome
 from state.model import Claim, Run, RunId, RunKind, Window
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,9 +99,10 @@ async def test_a_lost_lease_cancels_its_holder_and_only_it(drive, clock):
     assert ended == {1: True, 2: False}
 
 
-async def test_renewals_that_fail_are_borne_until_the_deadline(drive, clock):
+@pytest.mark.parametrize("error", [TransientError("locked"), UnknownOutcome("the answer is lost")], ids=repr)
+async def test_renewals_that_fail_are_borne_until_the_deadline(error, drive, clock):
     keeper = LeaseKeeper(drive, LEASE, clock)
-    drive.error = TransientError("locked")
+    drive.error = error
 
     async def hold():
         async with keeper.hold(a_claim(), asked_at=1000.0):
