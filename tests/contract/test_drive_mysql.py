@@ -125,6 +125,7 @@ async def test_a_server_that_never_answers_is_given_up(settings, mariadb):
             relay.silent = True
             with pytest.raises(TransientError, match="no answer in time"):
                 await drive.create("p", "x", [new(0)])
+            assert relay.connections == 1, "a server that hangs is not asked again at once"
             relay.silent = False
             assert await drive.create("p", "x", [new(0)])
 

@@ -20,6 +20,7 @@ class Relay:
         self._pumps: set[asyncio.Task] = set()
         self.port = 0
         self.heard = b""
+        self.connections = 0
         self.lose_answer_to: bytes | None = None
         self.silent = False
         self.without_tls = False
@@ -31,6 +32,8 @@ class Relay:
 
     async def __aexit__(self, *_error: object) -> None:
         self._server.close()
+        if self._pumps:
+            await asyncio.wait(self._pumps, timeout=5)  # clients close first
         for pump in self._pumps:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
@@ -38,6 +41,7 @@ class Relay:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._pumps.add(task)
+        self.connections += 1
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
         greeting = await upstream_reader.read(4096)
         writer.write(self._greeting(greeting))
