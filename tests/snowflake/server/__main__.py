@@ -12,13 +12,22 @@ from pathlib import Path
 
 import uvicorn
 
+from tests.snowflake.server import catalog, parameters
 from tests.snowflake.server.app import build
 from tests.snowflake.server.model import Server
 
 
 async def serve(port: int, home: Path) -> None:
-    listening = socket.create_server(("127.0.0.1", port))
-    config = uvicorn.Config(build(Server(home)), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    listening = socket.socket(
+        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # asyncio leaves others to Nagle
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
+    listening.listen(1024)
+    server = Server(home)
+    catalog.setup(server)
+    server.functions.update(parameters.functions())
+    config = uvicorn.Config(build(server), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
     partly = home / "address.part"
     partly.write_text(f"127.0.0.1:{listening.getsockname()[1]}")
     partly.rename(home / "address")

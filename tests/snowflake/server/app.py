@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from fakesnow.converter import from_binding
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.snowflake.server import control, plugins, storage, wire
+from tests.snowflake.server import binding, control, parameters, plugins, storage, wire
 from tests.snowflake.server.model import Answer, Server, Session, SnowflakeError, Statement
 
 THREADS = ThreadPoolExecutor(400, thread_name_prefix="statement")
@@ -56,7 +55,8 @@ def build(server: Server) -> Any:
             Route("/telemetry/send", telemetry, methods=["POST"]),
             *storage.routes(server),
             *control.routes(server),
-        ]
+        ],
+        exception_handlers={Exception: broken},
     )
     for wrap in reversed(plugins.WRAPPERS):
         app = wrap(server, app)
@@ -73,6 +73,11 @@ async def body_of(request: Request) -> dict[str, Any]:
 
 def refused(error: SnowflakeError, query_id: str | None = None) -> JSONResponse:
     return JSONResponse(wire.failure(error, query_id), status_code=error.status)
+
+
+async def broken(request: Request, error: Exception) -> Response:
+    """A defect of this server: its stack goes to the log, and the client need not try again."""
+    return refused(SnowflakeError("000603", "XX000", f"defect of the test server: {error!r}"))
 
 
 async def login(server: Server, request: Request) -> Response:
@@ -114,7 +119,7 @@ def logged_in(attempt: Login) -> Session:
         schema=attempt.schema,
     )
     session.client = {key: attempt.data.get(key) for key in ("CLIENT_APP_ID", "CLIENT_APP_VERSION")}
-    session.parameters.update(attempt.parameters)
+    parameters.opened(session, attempt.parameters)
     return session
 
 
@@ -127,8 +132,8 @@ def login_answer(session: Session) -> dict[str, Any]:
         "sessionId": session.id,
         "serverVersion": "9.30.0",
         "parameters": [
-            {"name": "AUTOCOMMIT", "value": session.parameters.get("AUTOCOMMIT", True)},
-            {"name": "TIMEZONE", "value": session.parameters.get("TIMEZONE", "America/Los_Angeles")},
+            {"name": "AUTOCOMMIT", "value": parameters.get(session, "AUTOCOMMIT")},
+            {"name": "TIMEZONE", "value": parameters.get(session, "TIMEZONE")},
             {"name": "CLIENT_SESSION_KEEP_ALIVE_HEARTBEAT_FREQUENCY", "value": VALIDITY_SECONDS},
             {"name": "CLIENT_STAGE_ARRAY_BINDING_THRESHOLD", "value": 0},
         ],
@@ -178,7 +183,8 @@ async def query(server: Server, request: Request) -> Response:
     statement = None
     try:
         session = session_of(server, request)
-        statement = statement_of(server, session, await body_of(request))
+        address = f"{request.url.scheme}://{request.url.netloc}"
+        statement = statement_of(server, session, await body_of(request) | {"address": address})
         return JSONResponse(await in_thread(executed, statement))
     except SnowflakeError as error:
         return refused(error, statement and statement.query_id)
@@ -194,19 +200,9 @@ async def abort(server: Server, request: Request) -> Response:
 
 
 def statement_of(server: Server, session: Session, body: dict[str, Any]) -> Statement:
-    binds = body.get("bindings") or {}
-    ordered = [binds[str(position)] for position in range(1, len(binds) + 1)]
     statement = Statement(server, session, body["sqlText"], request=body)
-    if any(isinstance(bind["value"], list) for bind in ordered):
-        columns = [[bound({**bind, "value": value}) for value in bind["value"]] for bind in ordered]
-        statement.batch = list(zip(*columns, strict=True))
-    else:
-        statement.binds = tuple(bound(bind) for bind in ordered)
+    statement.binds, statement.batch = binding.values(body.get("bindings") or {})
     return statement
-
-
-def bound(bind: dict[str, Any]) -> Any:
-    return None if bind["value"] is None else from_binding(bind)
 
 
 def executed(statement: Statement) -> dict[str, Any]:
@@ -221,7 +217,7 @@ def executed(statement: Statement) -> dict[str, Any]:
             raise
         finally:
             run.ended = datetime.now(UTC)
-        session.last_query_id = statement.query_id
+        session.answered(statement.query_id, answer)
         run.kind, run.rows = answer.kind, answer.total
         return wire.success(statement, answer)
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.snowflake.server import catalog
 from tests.snowflake.server.model import Server
 
 
@@ -28,7 +29,9 @@ async def ready(request: Request) -> Response:
 
 def make_database(server: Server, request: Request) -> Response:
     """PUT /test/databases/NAME?schema=A&schema=B"""
-    server.create_database(request.path_params["name"], request.query_params.getlist("schema"))
+    catalog.create_database(
+        server, request.path_params["name"], ("PUBLIC", *request.query_params.getlist("schema"))
+    )
     return JSONResponse({})
 
 

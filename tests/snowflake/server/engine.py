@@ -1,91 +1,125 @@
-"""The end of the chain: fakesnow translates a statement, DuckDB runs it, and its columns get Snowflake's types."""
+"""The end of the chain: queries and DML, translated and run by DuckDB."""
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import duckdb
-import snowflake.connector.errors
-from fakesnow.dialect import parse_one
-from fakesnow.statement_type import statement_type_id
+from sqlglot import exp
 
-from tests.snowflake.server import wire
+from tests.snowflake.server import merge, translate, types, vendor, wire
 from tests.snowflake.server.model import Answer, Column, SnowflakeError, Statement
 
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
 
-SNOWFLAKE_TYPES = {
-    "BIGINT": "fixed",
-    "BLOB": "binary",
-    "BOOLEAN": "boolean",
-    "DATE": "date",
-    "DOUBLE": "real",
-    "FLOAT": "real",
-    "HUGEINT": "fixed",
-    "INTEGER": "fixed",
-    "JSON": "variant",
-    "SMALLINT": "fixed",
-    "TIME": "time",
-    "TIMESTAMP WITH TIME ZONE": "timestamp_ltz",
-    "TIMESTAMP": "timestamp_ntz",
-    "TIMESTAMP_NS": "timestamp_ntz",
-    "TINYINT": "fixed",
-    "UBIGINT": "fixed",
-    "UHUGEINT": "fixed",
-    "UINTEGER": "fixed",
-    "VARCHAR": "text",
-    '"NULL"': "text",
-    "NULL": "text",
+WRITES = {
+    exp.Insert: ("inserted", wire.INSERT),
+    exp.Update: ("updated", wire.UPDATE),
+    exp.Delete: ("deleted", wire.DELETE),
 }
 
 
 def run(statement: Statement, _proceed: Callable[[Statement], Answer]) -> Answer:
-    """Run it as it is. Every error leaves as `SnowflakeError`."""
+    """Every error leaves as `SnowflakeError`."""
+    expression = translate.prepared(statement)
     try:
-        return executed(statement)
-    except snowflake.connector.errors.Error as error:
-        raise SnowflakeError(
-            f"{error.errno or 1:06d}", error.sqlstate or "42000", error.raw_msg or str(error)
-        ) from error
+        if isinstance(expression, exp.Merge):
+            return merge.run(statement, expression)
+        if type(expression) in WRITES:
+            return changed(statement, expression)
+        if isinstance(expression, exp.Query | exp.Values):
+            return asked(statement, expression)
     except duckdb.Error as error:
-        raise SnowflakeError("000603", "XX000", str(error)) from error
+        raise vendor.explained(error) from error
+    raise SnowflakeError("000002", "0A000", f"Unsupported feature of the test server: {statement.bare[:80]}")
 
 
-def executed(statement: Statement) -> Answer:
-    cursor = statement.session.fake.cursor()
-    kind = statement_type_id(parse_one(statement.text))
-    batch = statement.batch if statement.batch is not None else [statement.binds]
-    touched = 0
-    for values in batch:
-        cursor.execute(statement.text, binding_params=values or None, server=True)
-        touched += cursor.rowcount or 0
-    table = cursor._arrow_table
-    columns = [column_of(name, str(kind)) for name, kind, *_ in statement.session.duck.description]
-    answer = Answer(columns, table, kind if kind else wire.SELECT)
-    if kind in wire.DML_KINDS:
-        answer.counts = dict(counts(columns, table))
-    if statement.batch is not None and kind in wire.DML_KINDS:
-        answer.rows = [(touched,) + (0,) * (len(columns) - 1)]
-        answer.counts = {"inserted": touched}
+def asked(statement: Statement, expression: exp.Expression) -> Answer:
+    """A query."""
+    if (found := expression.find(exp.TableFromRows)) and "RESULT_SCAN" in found.sql().upper():
+        return scanned(statement, expression)
+    sql = translate.translated(statement, named(expression))
+    duck = statement.session.duck
+    duck.execute(sql, translate.bound(sql, statement.binds))
+    return tabled(duck)
+
+
+def named(expression: exp.Expression) -> exp.Expression:
+    """An expression without a name is called as it stands there, in upper case."""
+    for select in [expression] if isinstance(expression, exp.Select) else []:
+        for one in select.expressions:
+            if not isinstance(one, exp.Alias | exp.Column | exp.Star) and not one.find(exp.Star, exp.Window):
+                one.replace(exp.alias_(one.copy(), one.sql("snowflake").upper(), quoted=True))
+            elif isinstance(one, exp.Count):
+                one.replace(exp.alias_(one.copy(), "COUNT(*)", quoted=True))
+    return expression
+
+
+def described(statement: Statement, proceed: Callable[[Statement], Answer]) -> Answer:
+    """A handler: a request that only asks for the columns of a statement, as `executemany` makes it first."""
+    if not statement.request.get("describeOnly"):
+        return proceed(statement)
+    expression = translate.prepared(statement)
+    marks = [mark for mark in expression.find_all(exp.Placeholder)]
+    extra = {"numberOfBinds": len(marks), "arrayBindSupported": isinstance(expression, exp.Insert)}
+    if not isinstance(expression, exp.Query):
+        word, kind = WRITES.get(type(expression), ("touched", 0))
+        return Answer([Column(f"number of rows {word}", "fixed", 19, 0)], [], kind, extra=extra)
+    for mark in marks:
+        mark.replace(exp.Null())
+    try:
+        answer = asked(statement, exp.select("*").from_(named(expression).subquery("q")).limit(0))
+    except duckdb.Error as error:
+        raise vendor.explained(error) from error
+    answer.extra = extra
     return answer
 
 
-def counts(columns: list[Column], table: Any) -> Any:
-    """Inserted, updated and deleted rows from the columns that say so."""
-    for column, values in zip(columns, table.columns, strict=True):
-        if found := re.match(r"number of rows (inserted|updated|deleted)", column.name):
-            yield found[1], int(values[0].as_py() or 0)
+def tabled(duck: Any) -> Answer:
+    """What DuckDB just answered, in Snowflake's types."""
+    columns = [types.answered(name, types.from_duck(str(kind))) for name, kind, *_ in duck.description]
+    return Answer(columns, duck.to_arrow_table(), wire.SELECT)
 
 
-def column_of(name: str, kind: str) -> Column:
-    """The column of an answer for a DuckDB type."""
-    if found := re.match(r"DECIMAL\((\d+),\s*(\d+)\)", kind):
-        return Column(name, "fixed", int(found[1]), int(found[2]))
-    if kind not in SNOWFLAKE_TYPES:
-        raise SnowflakeError(
-            "002040", "42601", f"the test server has no Snowflake type for DuckDB's {kind} of {name}"
-        )
-    return Column(name, SNOWFLAKE_TYPES[kind])
+def scanned(statement: Statement, expression: exp.Expression) -> Answer:
+    """SELECT … FROM TABLE(RESULT_SCAN('id' | LAST_QUERY_ID())): an earlier answer of this session as a table."""
+    call = next(one for one in expression.find_all(exp.Anonymous) if one.name.upper() == "RESULT_SCAN")
+    [argument] = call.expressions
+    wanted = argument.name if isinstance(argument, exp.Literal) else statement.session.last_query_id
+    earlier = statement.session.answers.get(wanted)
+    if earlier is None:
+        raise SnowflakeError("000709", "02000", f"Statement {wanted} not found")
+    source = expression.find(exp.TableFromRows)
+    source.replace(exp.Table(this=exp.to_identifier("sw_result", quoted=True)))
+    with statement.session.duck.cursor() as duck:
+        duck.register("sw_result", wire.as_table(earlier))
+        duck.execute(expression.sql(dialect="duckdb"))
+        return tabled(duck)
+
+
+def changed(statement: Statement, expression: exp.Expression) -> Answer:
+    """INSERT, UPDATE, DELETE: the number of rows, as Snowflake names it."""
+    word, kind = WRITES[type(expression)]
+    duck, touched = statement.session.duck, 0
+    if before := emptied(statement, expression):
+        duck.execute(before)
+    sql = translate.translated(statement, expression)
+    for values in statement.batch if statement.batch is not None else [statement.binds]:
+        duck.execute(sql, translate.bound(sql, values))
+        touched += duck.fetchone()[0]
+    columns, row = [Column(f"number of rows {word}", "fixed", 19, 0)], (touched,)
+    if word == "updated":
+        columns.append(Column("number of multi-joined rows updated", "fixed", 19, 0))
+        row = (touched, 0)
+    return Answer(columns, [row], kind, {word: touched})
+
+
+def emptied(statement: Statement, expression: exp.Expression) -> str | None:
+    """INSERT OVERWRITE empties its table first, in the same transaction."""
+    if not isinstance(expression, exp.Insert) or not expression.args.get("overwrite"):
+        return None
+    expression.set("overwrite", False)
+    target = expression.this.this if isinstance(expression.this, exp.Schema) else expression.this
+    return translate.translated(statement, exp.Delete(this=target.copy()))

@@ -9,14 +9,17 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fakesnow.fakes import FakeSnowflakeConnection
-from fakesnow.instance import FakeSnow
+import duckdb
 
 KEPT_STATEMENTS = 100_000
+KEPT_ANSWERS = 20
+GLOBAL = "_fs_global"
+"""The DuckDB database with what belongs to no other."""
+
 COMMENT = re.compile(r"\s*(--[^\n]*\n|/\*.*?\*/)", re.DOTALL)
 WORD = re.compile(r"\s*([A-Za-z_]+)")
 
@@ -53,7 +56,7 @@ class Answer:
 
     `rows`: tuples of Python values in the order of `columns`, or a `pyarrow.Table`. `kind`: statement type id
     (`wire.KINDS`). `counts`: rows inserted, updated, deleted of a DML statement. `raw`: PUT and GET, whose
-    answer tells the client what to move where, and goes out as it is.
+    answer tells the client what to move where, and goes out as it is. `extra`: more for the answer's `data`.
     """
 
     columns: Sequence[Column] = ()
@@ -61,6 +64,7 @@ class Answer:
     kind: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     raw: dict[str, Any] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -70,6 +74,23 @@ class Answer:
 def done(message: str = "Statement executed successfully.", kind: int = 0x6000) -> Answer:
     """The one row `status` that most statements answer with."""
     return Answer([Column("status")], [(message,)], kind)
+
+
+@dataclass(frozen=True)
+class Name:
+    """An object of a schema, its parts as the server keeps them."""
+
+    database: str
+    schema: str
+    name: str
+
+    @property
+    def duck(self) -> str:
+        """As DuckDB reads it."""
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.database, self.schema, self.name))
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.schema}.{self.name}"
 
 
 @dataclass
@@ -86,10 +107,10 @@ class Transaction:
 class Session:
     """One login. Statements of a session run one at a time, under `lock`.
 
-    `fake`: the connection of fakesnow with its DuckDB connection (`fake._duck_conn`, see `duck`); a handler
-    that needs SQL of its own uses `duck.cursor()` where it must not see or disturb the open transaction.
-    `parameters`: what ALTER SESSION and the login set, upper-case; defaults in `parameters.DEFAULTS`.
-    `plugins`: for the plug-ins' own data, one key for each.
+    `duck`: its DuckDB connection; who must not see or disturb the open transaction uses `duck.cursor()`.
+    `parameters`: what ALTER SESSION and the login set, upper-case; `parameters.get` knows the defaults.
+    `temporary`: temporary tables, by the name that they hide, with the name that DuckDB has for them.
+    `answers`: the last ones by query id, for RESULT_SCAN. `plugins`: for the plug-ins' own data, one key for each.
     """
 
     id: int
@@ -98,27 +119,39 @@ class Session:
     user: str
     role: str | None
     warehouse: str | None
-    fake: FakeSnowflakeConnection
+    duck: duckdb.DuckDBPyConnection
+    database: str | None = None
+    schema: str | None = None
+    secondary_roles: str = "ALL"
     parameters: dict[str, Any] = field(default_factory=dict)
+    temporary: dict[Name, str] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     transaction: Transaction | None = None
     last_query_id: str | None = None
-    autocommit: bool = True
     closed: bool = False
     client: dict[str, Any] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     plugins: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def duck(self) -> Any:
-        return self.fake._duck_conn
+    def enter(self, database: str | None, schema: str | None) -> bool:
+        """Make this the current schema; False, and none is current, if there is no such schema."""
+        self.database = database if database and self._has("database_name = ?", database) else None
+        found = self.database and schema and self._has("database_name = ? AND schema_name = ?", database, schema)
+        self.schema = schema if found else None
+        self.duck.execute(f"SET schema = '{self.database or GLOBAL}.{self.schema or 'main'}'")
+        return bool(found)
 
-    @property
-    def database(self) -> str | None:
-        return self.fake.database
+    def _has(self, where: str, *values: str | None) -> bool:
+        return (
+            self.duck.execute(f"SELECT 1 FROM duckdb_schemas() WHERE {where}", list(values)).fetchone() is not None
+        )
 
-    @property
-    def schema(self) -> str | None:
-        return self.fake.schema
+    def answered(self, query_id: str, answer: Answer) -> None:
+        """Keep an answer for RESULT_SCAN."""
+        self.last_query_id = query_id
+        self.answers[query_id] = answer
+        while len(self.answers) > KEPT_ANSWERS:
+            del self.answers[next(iter(self.answers))]
 
 
 @dataclass
@@ -135,6 +168,12 @@ class Statement:
     batch: list[tuple[Any, ...]] | None = None
     request: dict[str, Any] = field(default_factory=dict)
     query_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def tag(self) -> str:
+        """QUERY_TAG: of the statement itself, else of the session."""
+        own = (self.request.get("parameters") or {}).get("QUERY_TAG")
+        return str(self.session.parameters.get("QUERY_TAG", "") if own is None else own)
 
     @property
     def bare(self) -> str:
@@ -184,17 +223,28 @@ class Run:
 
 @dataclass
 class Server:
-    """Everything that sessions share. `lock` guards the maps; never hold it while a statement runs."""
+    """Everything that sessions share. `lock` guards the maps; never hold it while a statement runs.
+
+    `ddl`: DDL statements run one after the other. `functions`: SQL functions that the server answers itself, by
+    upper-case name: `function(statement, node) -> sqlglot expression`. `clock`: seconds that CURRENT_TIMESTAMP()
+    is off. `stages`: by name (`stages.Stage`).
+    """
 
     home: Path
     lock: threading.RLock = field(default_factory=threading.RLock)
+    ddl: threading.RLock = field(default_factory=threading.RLock)
     sessions: dict[str, Session] = field(default_factory=dict)
     history: deque[Run] = field(default_factory=lambda: deque(maxlen=KEPT_STATEMENTS))
-    fakesnow: FakeSnow = field(
-        default_factory=lambda: FakeSnow(create_database_on_connect=False, create_schema_on_connect=False)
-    )
+    functions: dict[str, Callable[[Statement, Any], Any]] = field(default_factory=dict)
+    stages: dict[Name, Any] = field(default_factory=dict)
+    clock: float = 0.0
+    duck: duckdb.DuckDBPyConnection = field(default_factory=lambda: duckdb.connect(":memory:"))
     plugins: dict[str, Any] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(1001))
+
+    def now(self) -> datetime:
+        """What CURRENT_TIMESTAMP() answers."""
+        return datetime.now(UTC) + timedelta(seconds=self.clock)
 
     def next_id(self) -> int:
         """A number that no session or transaction had before."""
@@ -213,9 +263,9 @@ class Server:
                 user=user,
                 role=role,
                 warehouse=warehouse,
-                fake=self.fakesnow.connect(database, schema),
+                duck=self.duck.cursor(),
             )
-            _forget_missing(session.fake)
+            session.enter(database, schema)
             self.sessions[session.token] = session
             return session
 
@@ -226,18 +276,7 @@ class Server:
         with session.lock:
             if not session.closed:
                 session.closed = True
-                session.fake.close()
-
-    def create_database(self, name: str, schemas: Sequence[str] = ()) -> None:
-        """A database with its schemas, in a few milliseconds."""
-        maker = FakeSnow.connect
-        with self.lock:
-            self.fakesnow.create_database_on_connect = self.fakesnow.create_schema_on_connect = True
-            try:
-                for schema in ("PUBLIC", *schemas):
-                    maker(self.fakesnow, name, schema).close()
-            finally:
-                self.fakesnow.create_database_on_connect = self.fakesnow.create_schema_on_connect = False
+                session.duck.close()
 
     def started(self, statement: Statement) -> Run:
         """Write the statement to the history."""
@@ -247,7 +286,7 @@ class Server:
             session=session.id,
             user=session.user,
             text=statement.text,
-            tag=str(session.parameters.get("QUERY_TAG", "")),
+            tag=statement.tag,
             database=session.database,
             schema=session.schema,
             transaction=session.transaction.id if session.transaction else None,
@@ -255,10 +294,3 @@ class Server:
         )
         self.history.append(run)
         return run
-
-
-def _forget_missing(fake: FakeSnowflakeConnection) -> None:
-    if not fake.database_set:
-        fake.database = None
-    if not fake.schema_set:
-        fake._schema = None

@@ -13,9 +13,44 @@ WRAPPERS        functions `wrap(server, app) -> ASGI app` around everything, the
 
 from __future__ import annotations
 
-from tests.snowflake.server import engine
+from tests.snowflake.server import (
+    async_queries,
+    auth,
+    consistency,
+    copying,
+    ddl,
+    desk,
+    engine,
+    faults,
+    grants,
+    history,
+    looking,
+    parameters,
+    show,
+    stages,
+    tokens,
+    transactions,
+    warehouses,
+    watch,
+)
 
-HANDLERS = (engine.run,)
-LOGIN_CHECKS = ()
-ROUTES = ()
-WRAPPERS = ()
+HANDLERS = (
+    engine.described,
+    watch.handle,
+    grants.handle,
+    warehouses.handle,
+    consistency.handle,
+    transactions.handle,
+    watch.functions,
+    looking.handle,
+    history.handle,
+    parameters.handle,
+    stages.handle,
+    copying.handle,
+    ddl.handle,
+    show.handle,
+    engine.run,
+)
+LOGIN_CHECKS = (auth.check, grants.check, warehouses.check)
+ROUTES = (async_queries.routes, tokens.routes, desk.routes, faults.routes, grants.routes, warehouses.routes)
+WRAPPERS = (faults.wrap, tokens.wrap)

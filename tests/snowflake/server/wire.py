@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tests.snowflake.server import parameters
 from tests.snowflake.server.model import Answer, Column, Session, SnowflakeError, Statement
 
 SELECT, DML, INSERT, UPDATE, DELETE, MERGE, COPY = 0x1000, 0x3000, 0x3100, 0x3200, 0x3300, 0x3400, 0x3600
@@ -33,7 +34,7 @@ def success(statement: Statement, answer: Answer) -> dict[str, Any]:
             "message": None,
         }
     data: dict[str, Any] = {
-        "parameters": [{"name": "TIMEZONE", "value": session.parameters.get("TIMEZONE", "Etc/UTC")}],
+        "parameters": [{"name": "TIMEZONE", "value": parameters.get(session, "TIMEZONE")}],
         "rowtype": [row_type(column) for column in answer.columns],
         "total": answer.total,
         "returned": answer.total,
@@ -41,6 +42,7 @@ def success(statement: Statement, answer: Answer) -> dict[str, Any]:
         "statementTypeId": answer.kind,
         "sqlState": "00000",
         **final_names(session),
+        **answer.extra,
     }
     if answer.counts:
         data["stats"] = {
@@ -178,6 +180,16 @@ def floor_million(micros: pa.Array) -> pa.Array:
     quotient = pc.divide(micros, 1_000_000)
     below = pc.less(micros, pc.multiply(quotient, 1_000_000))
     return pc.subtract(quotient, below.cast(pa.int64()))
+
+
+def as_table(answer: Answer) -> pa.Table:
+    """The rows of an answer as a table, for RESULT_SCAN."""
+    if isinstance(answer.rows, pa.Table):
+        return answer.rows
+    rows = [dict(zip((column.name for column in answer.columns), row, strict=True)) for row in answer.rows]
+    if not rows:
+        return pa.table({column.name: pa.array([], pa.string()) for column in answer.columns})
+    return pa.Table.from_pylist(rows)
 
 
 def json_rows(answer: Answer) -> list[list[str | None]]:
