@@ -12,6 +12,7 @@ import pytest
 
 from tests.servers.farm import FARM, finish, note_wanted, releases
 from tests.servers.mariadb import MariaServer
+from tests.servers.s3 import S3Server
 from tests.servers.search import SearchServer
 
 
@@ -25,6 +26,16 @@ def server(request) -> SearchServer:
 def mariadb() -> Iterator[MariaServer]:
     """A running MariaDB of the session; tests take a fresh `database()` of it."""
     server = MariaServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """A running S3 server of the session; tests take a fresh `bucket()` of it."""
+    server = S3Server()
     try:
         yield server.start()
     finally:
