@@ -37,10 +37,7 @@ FILE_FORMAT = (
 
 
 async def copy(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
-    """Load exactly the manifest's files; see `loaders.base.Loader.copy`. A run without files takes the table that
-    is always empty: nothing is made for it."""
-    if not manifest.chunks:
-        return Copied(work.names.empty.last, {})
+    """Load exactly the manifest's files, at least one; see `loaders.base.Loader.copy`."""
     want = wanted(contract.schema, work.settings.names)
     files.require(await files.under(work.session, attempt.run), manifest.chunks)
     for chunk in manifest.chunks:

@@ -73,6 +73,8 @@ class SnowflakeLoader:
         self._files = StageFiles(self._names, port)
         self._made = preparing.Made()
         self._writers: Recent[str] = Recent(1_000)
+        self._staged: Recent[bool] = Recent(10_000)
+        self._claims: Recent[int] = Recent(1_000)
         self._puts = asyncio.Semaphore(MOST_PUTS)
         self._turn = TURNS.setdefault(account, {}).setdefault(self._names.target, asyncio.Lock())
 
@@ -93,16 +95,21 @@ class SnowflakeLoader:
             self._writers[attempt.run.hash] = self._writers[FENCE] = work.session.id
 
     async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
+        self._staged[attempt.run.hash] = True
         async with self._puts, self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
             return await self._files.put(work.session, chunk, path)
 
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
+        if not manifest.chunks:
+            return Copied(self._names.empty.last, {})  # nothing is made for a run without rows
+        self._staged[attempt.run.hash] = True
         async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
             copied = await copying.copy(work, self._files, attempt, manifest, contract)
             self._writers[attempt.run.hash] = work.session.id
             return copied
 
     async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
+        self._staged[attempt.run.hash] = True
         async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
             copied = await copying.adopt(work, attempt, contract, span, read_at)
             self._writers[attempt.run.hash] = work.session.id
@@ -120,6 +127,9 @@ class SnowflakeLoader:
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
         stage = None if stage_table is None else self._names.staged.beside(stage_table)
         async with self._reading(attempt, Phase.AUDIT) as work:
+            if stage == self._names.empty and work.merging and not manifest.chunks:
+                counts, self._claims[attempt.run.hash] = await looking.counts_of_nothing(work, attempt)
+                return counts
             return await looking.counts(work, self._files, attempt, manifest, stage)
 
     async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
@@ -133,13 +143,14 @@ class SnowflakeLoader:
             return await replace(work, pipeline=pipeline).ledger.loads()
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
+        if not manifest.chunks and self._nothing_staged(attempt.run):
+            return 0
         async with self._working(attempt, Phase.STAGE_CLEANING) as work:
             if archive is not None and manifest.chunks:
                 there = await self._files.under(work.session, attempt.run)
                 await archived(work.session, self._names, archive, manifest.chunks, there=there, port=self._port)
             removed = await self._files.remove_run(work.session, attempt.run, "clean")
             await looking.drop(work, await looking.tables_of_run(work, attempt), "clean")
-            self._writers.forget(attempt.run.hash)
             return removed
 
     async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
@@ -162,6 +173,10 @@ class SnowflakeLoader:
 
     async def aclose(self) -> None:
         """Nothing is held between calls."""
+
+    def _nothing_staged(self, run: RunId) -> bool:
+        """True if nobody can have staged anything for the run: it had one attempt, and that was ours."""
+        return self._claims.get(run.hash) == 1 and not self._staged.get(run.hash)
 
     def _tag(self, attempt: Attempt | None, phase: str) -> Tag:
         if attempt is None:

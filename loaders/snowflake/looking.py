@@ -7,28 +7,28 @@ from datetime import UTC, datetime
 
 from loaders.base import Counts, Held
 from loaders.snowflake.files import StageFiles
+from loaders.snowflake.ledger import run_text
 from loaders.snowflake.names import RUN_NAME
 from loaders.snowflake.rows import instant, within_window
-from loaders.snowflake.schema import Table, identity_of, look, made_sql
+from loaders.snowflake.schema import Table, identity_of, look_with, made_sql
 from loaders.snowflake.work import Work
 from state.contract import RUN
 from state.model import Attempt, Manifest, RunId
 from state.snowflake.names import Name, quoted
 
 TABLES = "{}.INFORMATION_SCHEMA.TABLES"
+STAGED_HOW = "LIST, and footers at PUT"
+"""A stage tells the size and the MD5 of a file and not its rows: those were read from it when it was put."""
 
 
 async def counts(
     work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Name | None
 ) -> Counts:
     """Each count by its own query; None where the thing is gone."""
-    if stage == work.names.empty and work.merging and not manifest.chunks:
-        return await counts_of_nothing(work)
     found = []
     if manifest.chunks:
         found = files.found(await files.under(work.session, attempt.run), manifest.chunks)
-    have = await look(work.session, work.names.target)
-    there = stage is not None and await exists(work, stage)
+    have, there = await look_with(work.session, work.names.target, stage or work.names.target)
     stage_rows, target_rows = await counted(work, attempt, have, stage if there else None)
     return Counts(
         staged_files=len(found),
@@ -36,18 +36,22 @@ async def counts(
         stage_rows=stage_rows,
         target_rows=target_rows,
         target_identity=None if have is None else have.identity,
+        staged_how=STAGED_HOW,
     )
 
 
-async def counts_of_nothing(work: Work) -> Counts:
-    """A run that staged nothing, in one statement: rows of the table that is always empty, and whether the target
-    is there. Where there is no key, no row answers for one."""
-    made = made_sql(work.names.target)
-    [(rows, at)] = await work.session.rows(
-        f"SELECT (SELECT COUNT(*) FROM {work.names.empty.sql}), ({made})", *work.names.target.parts[1:]
+async def counts_of_nothing(work: Work, attempt: Attempt) -> tuple[Counts, int]:
+    """A run that staged nothing, in one statement: rows of the table that is always empty, whether the target is
+    there, and how many attempts claimed the run. Where there is no key, no row answers for one."""
+    target, ledger = work.names.target, work.ledger
+    [(rows, at, claims)] = await work.session.rows(
+        f"SELECT (SELECT COUNT(*) FROM {work.names.empty.sql}), ({made_sql(target)}),"
+        f" (SELECT COUNT(*) FROM {ledger.sql} WHERE KIND = 'claim' AND RUN = ?)",
+        *target.parts[1:],
+        run_text(attempt.run),
     )
     answering = 0 if at is not None and not rows else None
-    return Counts(0, 0, int(rows), answering, None if at is None else identity_of(at))
+    return Counts(0, 0, int(rows), answering, None if at is None else identity_of(at)), int(claims)
 
 
 async def exists(work: Work, table: Name) -> bool:
@@ -106,9 +110,9 @@ def in_window(work: Work, attempt: Attempt, have: Table, where: str) -> tuple[st
 
 async def held(work: Work, attempt: Attempt, stage: Name) -> Held | None:
     """What the target holds of a stage table, in whatever version and by whomever."""
-    have = await look(work.session, work.names.target)
+    have, there = await look_with(work.session, work.names.target, stage)
     needed = work.rules.key if work.merging else (work.rules.cursor,)
-    if have is None or any(name not in have.columns for name in needed) or not await exists(work, stage):
+    if have is None or any(name not in have.columns for name in needed) or not there:
         return None
     rows = work.staged(stage)
     if work.merging:

@@ -92,24 +92,36 @@ def made_sql(table: Name, column: str = "CREATED") -> str:
     )
 
 
+COLUMNS_SQL = (
+    "SELECT t.TABLE_TYPE, t.CREATED, c.COLUMN_NAME, c.DATA_TYPE, c.NUMERIC_PRECISION, c.NUMERIC_SCALE,"
+    " c.DATETIME_PRECISION, c.ORDINAL_POSITION FROM {0}.INFORMATION_SCHEMA.TABLES t"
+    " LEFT JOIN {0}.INFORMATION_SCHEMA.COLUMNS c"
+    " ON c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME"
+    " WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ?"
+)
+
+
 async def look(session: Session, table: Name) -> Table | None:
     """A table with its columns, in one statement; None if there is none that the role may see."""
-    database = quoted(table.parts[0])
-    found = await session.rows(
-        "SELECT t.TABLE_TYPE, t.CREATED, c.COLUMN_NAME, c.DATA_TYPE, c.NUMERIC_PRECISION, c.NUMERIC_SCALE,"
-        f" c.DATETIME_PRECISION FROM {database}.INFORMATION_SCHEMA.TABLES t"
-        f" LEFT JOIN {database}.INFORMATION_SCHEMA.COLUMNS c"
-        " ON c.TABLE_SCHEMA = t.TABLE_SCHEMA AND c.TABLE_NAME = t.TABLE_NAME"
-        " WHERE t.TABLE_SCHEMA = ? AND t.TABLE_NAME = ? ORDER BY c.ORDINAL_POSITION",
-        *table.parts[1:],
-    )
-    return table_of(found) if found else None
+    sql = COLUMNS_SQL.format(quoted(table.parts[0]))
+    return table_of(await session.rows(f"{sql} ORDER BY 8", *table.parts[1:]))
 
 
-def table_of(found: Sequence[tuple[Any, ...]]) -> Table:
+async def look_with(session: Session, table: Name, other: Name) -> tuple[Table | None, bool]:
+    """A table with its columns, and whether there is another one, in one statement."""
+    sql = COLUMNS_SQL.format(quoted(table.parts[0]))
+    also = made_sql(other, "'other', NULL, NULL, NULL, NULL, NULL, NULL, NULL")
+    found = await session.rows(f"{sql} UNION ALL {also} ORDER BY 8", *table.parts[1:], *other.parts[1:])
+    mine = [row for row in found if row[0] != "other"]
+    return table_of(mine), len(mine) < len(found)
+
+
+def table_of(found: Sequence[tuple[Any, ...]]) -> Table | None:
     """The table in the rows of `look`."""
+    if not found:
+        return None
     kind, made = found[0][:2]
-    columns = {row[2]: told_type(*row[3:]) for row in found if row[2] is not None}
+    columns = {row[2]: told_type(*row[3:7]) for row in found if row[2] is not None}
     return Table(kind, made, columns)
 
 
