@@ -55,7 +55,7 @@ class Counts(msgspec.Struct, frozen=True):
     """Counts looked up now, each by its own query; None where the thing no longer exists.
 
     `target_rows`, merge mode: target rows that answer for the stage table's keys at that order or a newer
-    one. Append mode: target rows of this run in the window.
+    one. Append mode: target rows of this run in the window. `staged_how`: how `staged_rows` were counted.
     """
 
     staged_files: int | None
@@ -63,6 +63,7 @@ class Counts(msgspec.Struct, frozen=True):
     stage_rows: int | None
     target_rows: int | None
     target_identity: str | None
+    staged_how: str = "footers in the stage"
 
 
 class Held(msgspec.Struct, frozen=True):

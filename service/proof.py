@@ -84,7 +84,7 @@ def transfer_links(manifest: Manifest, counts: Counts, copied: int | None, *, as
         Link("source_count", source, None, kinds if source is not None else NOT_OFFERED),
         Link("rows_read", read, source, "reader"),
         Link("footer_rows", manifest.rows, read, "footers"),
-        Link("staged_rows", counts.staged_rows, manifest.rows, "footers in the stage"),
+        Link("staged_rows", counts.staged_rows, manifest.rows, counts.staged_how),
         Link("copied_rows", copied, counts.staged_rows, "COPY"),
         Link("stage_rows", counts.stage_rows, copied, "query"),
     ]
