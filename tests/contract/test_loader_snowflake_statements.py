@@ -1,4 +1,4 @@
-"""How many statements a window takes in Snowflake: the figures of docs/snowflake-statements.md, counted on the server."""
+"""How many statements a window takes in Snowflake: the figures of docs/snowflake-statements.md, counted anew."""
 
 from __future__ import annotations
 

@@ -1,0 +1,192 @@
+"""Values, names and JSON in Snowflake, through COPY and MERGE of the real connector: exact, or refused by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from state.contract import Contract, json_field
+from state.errors import ContractError
+from tests.contract.loader_desk import APPEND, MINUTE, SCHEMA, SEEN, attempt, desk, rows, table
+from tests.contract.loader_snowflake import SnowflakePlace
+
+DIGITS = Decimal("1234567890123456789012345678.9012345678")
+NINES = Decimal("9" * 38)
+EXACT = [
+    (pa.int64(), -(2**63)),
+    (pa.int64(), 2**53 + 1),
+    (pa.uint64(), 2**64 - 1),
+    (pa.int8(), -128),
+    (pa.decimal128(38, 10), DIGITS),
+    (pa.decimal128(38, 0), NINES),
+    (pa.decimal128(5, 2), Decimal("-0.01")),
+    (pa.float64(), 0.1),
+    (pa.float64(), 5e-324),
+    (pa.float64(), math.inf),
+    (pa.float32(), 1.5),
+    (pa.bool_(), False),
+    (pa.string(), ""),
+    (pa.string(), "\\N"),
+    (pa.string(), "NULL"),
+    (pa.string(), 'it\'s "quoted" \\ \t\n 🦆 é'),
+    (pa.binary(), bytes(range(256))),
+    (pa.binary(), b""),
+    (pa.date32(), date(1, 1, 1)),
+    (pa.date32(), date(9999, 12, 31)),
+    (pa.time64("us"), time(23, 59, 59, 999999)),
+    (pa.timestamp("us"), datetime(1, 1, 1)),
+    (pa.timestamp("us"), datetime(9999, 12, 31, 23, 59, 59, 999999)),
+    (pa.timestamp("us", "UTC"), datetime(1900, 2, 28, 12, 0, 0, 1, tzinfo=UTC)),
+    (pa.timestamp("us", "UTC"), datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=UTC)),
+    (pa.timestamp("us", "UTC"), datetime(1, 1, 2, tzinfo=UTC)),
+]
+
+
+@pytest.fixture
+async def snowflake_place(snowflake_server):
+    place = SnowflakePlace(snowflake_server.place())
+    yield place
+    await place.aclose()
+
+
+@pytest.fixture
+async def d(snowflake_place):
+    async with desk(lambda _folder: snowflake_place) as made:
+        yield made
+
+
+def with_fields(*fields):
+    """The contract with more columns."""
+    schema = SCHEMA
+    for field in fields:
+        schema = schema.append(field)
+    return Contract(schema, "at", ("id",))
+
+
+async def loaded(d, contract, *items, **settings):
+    """Rows through a run of their own; the target afterwards by key."""
+    loader = d.loader(**settings)
+    await d.load(loader, attempt(), table(contract.schema, *items), contract=contract)
+    return {row["id"]: row for row in d.place.rows()}
+
+
+async def test_values_are_exact_f8_f12(d):
+    contract = with_fields(*(pa.field(f"v{n}", kind) for n, (kind, _) in enumerate(EXACT)))
+    full = {f"v{n}": value for n, (_, value) in enumerate(EXACT)}
+    found = await loaded(d, contract, {"id": "full", "version": 1, **full}, {"id": "bare", "version": 1})
+    for n, (kind, value) in enumerate(EXACT):
+        assert found["full"][f"v{n}"] == value, (kind, value)
+        assert found["bare"][f"v{n}"] is None, kind
+
+
+async def test_a_number_that_is_none_stays_one(d):
+    contract = with_fields(pa.field("x", pa.float64()))
+    found = await loaded(d, contract, {"id": "a", "version": 1, "x": math.nan})
+    assert math.isnan(found["a"]["x"])
+
+
+async def test_json_is_a_variant_whose_paths_answer_f10(d, snowflake_place):
+    contract = with_fields(json_field("doc"))
+    text = json.dumps({"a": {"b": [1, {"c": "x"}]}, "big": 2**53 + 1, "s": "it's"})
+    await loaded(d, contract, {"id": "a", "version": 1, "doc": text}, {"id": "b", "version": 1, "doc": "null"})
+    asked = "SELECT doc:a.b[1].c::VARCHAR AS C, doc:big::NUMBER(38,0) AS BIG, doc:s::VARCHAR AS S FROM EVENTS"
+    assert snowflake_place.query(f"{asked} WHERE ID = 'a'") == [{"c": "x", "big": 2**53 + 1, "s": "it's"}]
+    assert snowflake_place.query("SELECT TYPEOF(DOC) AS T FROM EVENTS ORDER BY ID") == [
+        {"t": "OBJECT"},
+        {"t": "NULL_VALUE"},
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", "", '{"s": "\\ud800"}', "[1, 2"])
+async def test_what_is_no_json_is_refused_and_named_f10_f11(d, text):
+    contract = with_fields(json_field("doc"))
+    for settings in ({}, APPEND):
+        loader = d.loader(**settings)
+        items = table(contract.schema, {"id": "a", "version": 1, "doc": text}, {"id": "b", "version": 1})
+        staged = await d.stage(loader, attempt(), items, contract=contract)
+        with pytest.raises(ContractError, match="1 values of column doc"):
+            await staged.merge()
+    assert d.place.rows() == []
+
+
+async def test_a_varchar_column_takes_json_as_the_text_that_came(d, snowflake_place):
+    snowflake_place.query("CREATE TABLE EVENTS (ID VARCHAR, DOC VARCHAR)")
+    contract = with_fields(json_field("doc"))
+    text = '{"b": 1.000, "a":12345678901234567890123456789012345678901, "s": "\\ud800"}'
+    found = await loaded(d, contract, {"id": "a", "version": 1, "doc": text})
+    assert found["a"]["doc"] == text
+
+
+async def test_equal_json_in_another_spelling_is_unchanged(d):
+    contract, loader = with_fields(json_field("doc")), d.loader()
+    for number, text in enumerate(('{"a": 1, "b": [2]}', '{"a":1,"b":[2]}', '{"a": 1, "b": [3]}'), 1):
+        item = table(contract.schema, {"id": "a", "version": 1, "doc": text})
+        later = SEEN + number * MINUTE
+        receipt = await d.load(loader, attempt(number, number=number), (item, later), contract=contract)
+        counts = receipt.counts
+        assert (counts.inserted, counts.unchanged, counts.updated) == [(1, 0, 0), (0, 1, 0), (0, 0, 1)][number - 1]
+
+
+NAMES = ["select", "order", "Group", "a b", 'with"quote', "semi;colon", "--x", "dot.ted", "é", "_1", "1st", "$1"]
+
+
+@pytest.mark.parametrize("rule", ["upper", "exact"])
+async def test_any_name_is_a_column_x5(d, snowflake_place, rule):
+    contract = with_fields(*(pa.field(name, pa.string()) for name in NAMES))
+    await loaded(d, contract, {"id": "a", "version": 1, **{name: name for name in NAMES}}, names=rule)
+    [row] = snowflake_place.query("SELECT * FROM EVENTS")
+    assert {name.lower(): name for name in NAMES} == {name.lower(): row[name.lower()] for name in NAMES}
+    told = snowflake_place.query(
+        "SELECT COLUMN_NAME AS N FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'EVENTS'"
+    )
+    wanted = [name if rule == "exact" else name.upper() for name in [*SCHEMA.names, *NAMES]]
+    own = ["_SLUICEWAY_RUN", "_SLUICEWAY_READ_AT", "_SLUICEWAY_LOADED_AT"]
+    assert sorted(one["n"] for one in told) == sorted([*wanted, *own])
+
+
+async def test_names_that_become_one_in_upper_case_are_refused_before_anything_is_touched(d, snowflake_place):
+    contract = with_fields(pa.field("straße", pa.string()), pa.field("strasse", pa.string()))
+    with pytest.raises(ContractError, match="straße and strasse"):
+        await d.loader().prepare(contract)
+    assert snowflake_place.untouched()
+
+
+async def test_of_equal_versions_the_same_one_is_taken_a_hundred_times_f15(d):
+    many = [rows(*((f"k{n}", 1, 10 * file + copy) for n in range(100) for copy in (1, 2))) for file in (1, 2)]
+    await d.load(d.loader(), attempt(), *many)
+    assert d.values() == {f"k{n}": 22 for n in range(100)}
+
+
+async def test_change_only_leaves_what_is_unchanged_alone(d):
+    loader = d.loader(change_only=True)
+    await d.load(loader, attempt(1), rows(("same", 1, 1), ("other", 1, 1)))
+    before = d.row("same")
+    receipt = await d.load(loader, attempt(2, number=2), (rows(("same", 1, 1), ("other", 2, 2)), SEEN + MINUTE))
+    assert (receipt.counts.unchanged, receipt.counts.updated) == (1, 1)
+    assert d.row("same") == before
+    assert d.row("other")["value"] == 2
+
+
+async def test_a_transform_is_taken_in_place_of_the_stage(d):
+    doubled = (
+        'SELECT "ID", "AT", "VERSION", "VALUE" * 2 AS "VALUE", "_SLUICEWAY_READ_AT", "_SLUICEWAY_FILE",'
+        ' "_SLUICEWAY_ROW" FROM {stage}'
+    )
+    staged = await d.stage(d.loader(transform=doubled, trust="user_sql"), attempt(), rows(("a", 1, 21)))
+    await staged.merge()
+    assert d.values() == {"a": 42}
+    assert (await staged.counts()).target_rows == 1
+
+
+async def test_a_transform_that_loses_rows_is_refused(d):
+    for settings in ({}, APPEND):
+        loader = d.loader(transform='SELECT * FROM {stage} WHERE "VALUE" > 1', trust="user_sql", **settings)
+        staged = await d.stage(loader, attempt(), rows(("a", 1, 1), ("b", 1, 2)))
+        with pytest.raises(ContractError, match="1 rows of the 2"):
+            await staged.merge()
+    assert d.values() == {}
