@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,8 @@ from state.port import Port
 BLOCK_BYTES = 8 << 20
 """Bytes read back at a time: each is a request."""
 CONNECT_SECONDS = 10.0
+TRIES_SECONDS = 10.0
+"""Seconds that Google's client tries by itself, which cannot be switched off."""
 REQUEST_SECONDS = 60.0
 """Seconds that a store may be silent."""
 
@@ -98,6 +101,7 @@ def google(access: ArchiveAccess) -> fs.FileSystem:
     """A client of Google Cloud Storage with the machine's own credentials."""
     endpoint = urlsplit(access.endpoint) if access.endpoint else None
     return fs.GcsFileSystem(
+        retry_time_limit=timedelta(seconds=TRIES_SECONDS),
         scheme=endpoint.scheme if endpoint else None,
         endpoint_override=endpoint.netloc if endpoint else None,
     )
@@ -119,7 +123,7 @@ AGAIN = "It is tried again by itself; the stage is kept until the archive is who
 
 MEANINGS: tuple[Meaning, ...] = (
     Meaning(
-        r"NO_SUCH_BUCKET|bucket .* does not exist|Bucket '.*' not found",
+        r"NO_SUCH_BUCKET|Status\(NOT_FOUND",
         ConfigurationError,
         "archive_bucket",
         "has no such bucket",
@@ -127,7 +131,7 @@ MEANINGS: tuple[Meaning, ...] = (
     ),
     Meaning(
         r"INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|UNAUTHENTICATED"
-        r"|EXPIRED_TOKEN|INVALID_TOKEN|HTTP status 401",
+        r"|EXPIRED_TOKEN|ExpiredToken|InvalidToken|HTTP status 401",
         ConfigurationError,
         "archive_credentials",
         "does not know these credentials",
@@ -141,7 +145,7 @@ MEANINGS: tuple[Meaning, ...] = (
         ACCESS,
     ),
     Meaning(
-        r"SLOW_DOWN|THROTTL|TOO_MANY|BANDWIDTH|REQUEST_LIMIT|RESOURCE_EXHAUSTED|HTTP status 429",
+        r"SLOW_DOWN|SlowDown|THROTTL|TooManyRequests|BANDWIDTH|REQUEST_LIMIT|RESOURCE_EXHAUSTED|HTTP status 429",
         TransientError,
         "archive_throttled",
         "asks to go slower",
@@ -155,7 +159,7 @@ MEANINGS: tuple[Meaning, ...] = (
         f"Correct {SETTING}_access.endpoint or region, or look at name resolution on this machine.",
     ),
     Meaning(
-        r"HTTP status 30\d|PERMANENT_REDIRECT|AUTHORIZATION_HEADER_MALFORMED|INVALID_REGION|HTTP status 400",
+        r"HTTP status 30\d|PermanentRedirect|AuthorizationHeaderMalformed|HTTP status 400",
         ConfigurationError,
         "archive_endpoint",
         "refuses the request: another region, or another endpoint",

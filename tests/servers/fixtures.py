@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.servers.farm import FARM, finish, note_wanted, releases
+from tests.servers.gcs import GcsServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.s3 import S3Server
 from tests.servers.search import SearchServer
@@ -36,6 +37,16 @@ def mariadb() -> Iterator[MariaServer]:
 def s3() -> Iterator[S3Server]:
     """A running S3 server of the session; tests take a fresh `bucket()` of it."""
     server = S3Server()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GcsServer]:
+    """A running server of Google Cloud Storage's protocol; tests take a fresh `bucket()` of it."""
+    server = GcsServer()
     try:
         yield server.start()
     finally:

