@@ -53,7 +53,7 @@ def add(statement: Statement, at: Name, column: exp.ColumnDef) -> None:
 
 
 def drop(statement: Statement, at: Name, action: exp.Drop) -> None:
-    for one in [action.this, *action.expressions]:
+    for one in [action.this, *(action.args.get("tables") or ()), *action.expressions]:
         if one is not None:
             column = translate.folded(one.find(exp.Identifier))
             exists = "IF EXISTS " if action.args.get("exists") else ""
