@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from loaders.snowflake.append import replace_window
 from loaders.snowflake.evolving import require_table
 from loaders.snowflake.plan import plan_for
-from loaders.snowflake.schema import Table, is_table, is_table_values, look, require_settled
+from loaders.snowflake.schema import Table, is_table, is_table_values, look_with, require_settled
 from loaders.snowflake.upsert import upsert
 from loaders.snowflake.work import Work
 from state.contract import Contract
@@ -54,21 +54,27 @@ class Merge:
         with port("loader.merge.fence"):
             await self.work.ledger.touch_fence()
         stored = await self.work.ledger.standing(self.attempt)
-        have = await look(session, self.work.names.target)
+        have, staged = await look_with(session, self.work.names.target, self.stage)
         if stored is not None:
             self._require_same(stored, have)
             await session.rows("ROLLBACK")
             return stored
-        receipt = await self._merged(have)
+        receipt = await self._merged(have, staged=staged)
         async with answered(port, "loader.merge.commit"):
             await session.rows("COMMIT")
         return receipt
 
-    async def _merged(self, have: Table | None) -> Receipt:
-        """Data and receipt, in the transaction that is open."""
+    async def _merged(self, have: Table | None, *, staged: bool) -> Receipt:
+        """Data and receipt, in the transaction that is open. `staged`: the stage table is there."""
         work = self.work
         if have is None or have.identity != self.identity:
             raise self._mismatch("the target is not the table any more that this run was prepared for")
+        if not staged:
+            raise RestartAttempt(
+                f"the stage table of {self.attempt.name} is gone",
+                hint="Its rows are staged again.",
+                code="stage_table_missing",
+            )
         require_table(have, work.names.target)
         require_settled(have, work.names.target)
         plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt)

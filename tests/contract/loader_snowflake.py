@@ -3,7 +3,8 @@ clause."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from loaders.snowflake.loader import SnowflakeLoader
 from loaders.snowflake.schema import wanted
 from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
 from state.contract import RESERVED_PREFIX
+from state.port import Port
 from state.snowflake.session import Account
 from tests.contract.drive_snowflake import settings as connection_settings
 from tests.contract.loader_worlds import changed
@@ -34,15 +36,43 @@ class SnowflakePlace:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.schema = f"{place.database}.{place.schema}"
-        self.account = Account(connection_settings(place.connection))
+        self.user = f"LOADER_{place.database}"
+        self.accounts: list[Account] = []
+        self.account = self.another_account()
         self.hand = snowflake.connector.connect(**place.connection)
         self.query("ALTER SESSION SET TIMEZONE = 'UTC'")
 
     async def aclose(self) -> None:
         self.hand.close()
-        await self.account.aclose()
+        for account in self.accounts:
+            await account.aclose()
 
-    def loader(self, *, mode: str, policy: str = "fail", port, pipeline: str, **settings: Any) -> SnowflakeLoader:
+    def another_account(self, **other: Any) -> Account:
+        """Sessions of their own, as another process has them; keywords replace those of the connection."""
+        self.accounts.append(Account(connection_settings({**self.place.connection, "user": self.user, **other})))
+        return self.accounts[-1]
+
+    @contextmanager
+    def fault(self, act: str, **rule: Any) -> Iterator[None]:
+        """A rule of `server/faults.py` for this place's loaders; it must be met."""
+        server = self.place.server
+        added = server.post("/test/faults", {"act": act, "user": self.user, **rule})
+        try:
+            yield
+            assert server.get(f"/test/faults/{added['id']}")["fired"], "the fault was never met"
+        finally:
+            server.delete(f"/test/faults/{added['id']}")
+
+    def loader(
+        self,
+        *,
+        mode: str,
+        port: Port,
+        pipeline: str,
+        policy: str = "fail",
+        account: Account | None = None,
+        **settings: Any,
+    ) -> SnowflakeLoader:
         target = SnowflakeTarget(
             type="snowflake",
             table=f"{self.schema}.events",
@@ -51,7 +81,7 @@ class SnowflakePlace:
             **settings,
         )
         stage = SnowflakeStage(stage=f"{self.schema}.landing")
-        return SnowflakeLoader(target, stage, self.account, pipeline=pipeline, cursor="at", port=port)
+        return SnowflakeLoader(target, stage, account or self.account, pipeline=pipeline, cursor="at", port=port)
 
     def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         with self.hand.cursor() as cursor:
