@@ -162,8 +162,9 @@ class SnowflakeLoader:
     ) -> int:
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
+            staged = await preparing.stage_there(work.session, work.names)
             removed = 0
-            for run in runs:
+            for run in runs if staged else ():  # a first attempt may have died before it made the stage
                 there = await self._files.under(work.session, run)
                 old = [file.name for file in there.values() if file.modified < older_than]
                 removed += await self._files.remove(work.session, set(old) - kept, "sweep")
