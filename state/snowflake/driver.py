@@ -18,6 +18,6 @@ warnings.filterwarnings("ignore", "`ReauthenticationRequest` currently subclasse
 # names a class that is not used here: errors are told by their number
 
 for _name in ("snowflake.connector", "sf_core"):
-    logging.getLogger(_name).setLevel(logging.ERROR)  # else it tells statements, and of proxies at every login
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what it tells is raised as well, and told from there
 
 __all__ = ["aio", "errors"]

@@ -15,7 +15,7 @@ from state.port import Port, direct
 from state.snowflake.driver import aio
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import ends_session, explain
-from state.snowflake.login import LOGOUT_SECONDS, Login
+from state.snowflake.login import Login
 from state.snowflake.names import text
 from state.snowflake.parameters import parameters, require
 from state.snowflake.settings import SnowflakeConnection
@@ -103,9 +103,8 @@ class Session:
     async def close(self) -> None:
         """End the session; an open transaction is rolled back. A server that does not answer is not waited for."""
         self.ended = True
-        with suppress(vendor.Error, TimeoutError):
-            async with asyncio.timeout(LOGOUT_SECONDS):
-                await self._connection.close(retry=False)
+        with suppress(vendor.Error):
+            await self._connection.close(retry=False)
 
     async def lives(self) -> bool:
         """Ask the server whether the session is still there; needs no warehouse."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import ssl
 import time
@@ -10,13 +12,14 @@ from email.utils import formatdate
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
 
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.snowflake.login import FIRST_PAUSE, LONGEST_PAUSE
 from state.snowflake.session import Account
 from state.snowflake.tag import Tag
+from tests.snowflake.keys import key
 from tests.unit.search_tls import CERTIFICATE, KEY
-from tests.unit.snowflake_keys import PKCS1, claims, fingerprint, private
 from tests.unit.snowflake_script import SnowflakeScript, drop, hang, refused, serving, settings
 
 CANARY = "CANARY-7f3a"
@@ -32,6 +35,23 @@ def surroundings(monkeypatch):
 async def server():
     async with serving() as script:
         yield script
+
+
+PKCS8, PKCS1 = serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL
+
+
+def rewritten(form: serialization.PrivateFormat, passphrase: str | None = None) -> str:
+    """The first key in another form, encrypted if there is a passphrase."""
+    read = serialization.load_pem_private_key(key("1").private.encode(), None)
+    plain = serialization.NoEncryption()
+    how = plain if passphrase is None else serialization.BestAvailableEncryption(passphrase.encode())
+    return read.private_bytes(serialization.Encoding.PEM, form, how).decode()
+
+
+def claims(token: str) -> dict[str, object]:
+    """What a JWT says."""
+    middle = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
 
 
 class Clock:
@@ -63,7 +83,7 @@ async def failed(login) -> SluicewayError:
 @pytest.fixture
 def key_file(tmp_path):
     path = tmp_path / "key.p8"
-    path.write_text(private(1))
+    path.write_text(key("1").private)
     return path
 
 
@@ -71,22 +91,22 @@ async def test_a_key_proves_who_one_is_n7(server, key_file):
     await log_in(server, private_key={"file": key_file})
     [login] = server.logins
     assert (login["AUTHENTICATOR"], login["LOGIN_NAME"]) == ("SNOWFLAKE_JWT", "u")
-    assert claims(login["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+    assert claims(login["TOKEN"])["iss"] == f"ACC.U.{key('1').fingerprint}"
     assert "PASSWORD" not in login
 
 
-@pytest.mark.parametrize("pem", [private(1).replace("\n", "\r\n"), private(1, PKCS1)], ids=["crlf", "pkcs1"])
+@pytest.mark.parametrize("pem", [key("1").private.replace("\n", "\r\n"), rewritten(PKCS1)], ids=["crlf", "pkcs1"])
 async def test_a_key_comes_in_several_forms_n7(server, monkeypatch, pem):
     monkeypatch.setenv("KEY", pem)
     await log_in(server, private_key={"env": "KEY"})
-    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{key('1').fingerprint}"
 
 
 async def test_an_encrypted_key_needs_its_passphrase_n7(server, key_file, monkeypatch):
-    key_file.write_text(private(1, passphrase="pa ss'é"))
+    key_file.write_text(rewritten(PKCS8, "pa ss'é"))
     monkeypatch.setenv("PHRASE", "pa ss'é")
     await log_in(server, private_key={"file": key_file}, private_key_passphrase={"env": "PHRASE"})
-    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{fingerprint(1)}"
+    assert claims(server.logins[0]["TOKEN"])["iss"] == f"ACC.U.{key('1').fingerprint}"
 
 
 @pytest.mark.parametrize(
@@ -107,22 +127,22 @@ async def test_a_permitted_password_is_sent(server):
 async def test_the_file_is_read_at_every_login_n7(server, key_file):
     account = Account(settings(server.port, private_key={"file": key_file}))
     for number in (1, 2):
-        key_file.write_text(private(number))
+        key_file.write_text(key(str(number)).private)
         async with account.session(Tag(), fresh=True):
             pass
     await account.aclose()
     assert [claims(login["TOKEN"])["iss"] for login in server.logins] == [
-        f"ACC.U.{fingerprint(1)}",
-        f"ACC.U.{fingerprint(2)}",
+        f"ACC.U.{key('1').fingerprint}",
+        f"ACC.U.{key('2').fingerprint}",
     ]
 
 
 @pytest.mark.parametrize("code", [394304, 390144])
 async def test_a_key_replaced_during_the_login_is_read_once_more_n7(server, key_file, code):
     def rotated(_request, body):
-        if claims(body["data"]["TOKEN"])["iss"].endswith(fingerprint(2)):
+        if claims(body["data"]["TOKEN"])["iss"].endswith(key("2").fingerprint):
             return None
-        key_file.write_text(private(2))
+        key_file.write_text(key("2").private)
         return refused(code)
 
     server.on_login = rotated
@@ -132,7 +152,7 @@ async def test_a_key_replaced_during_the_login_is_read_once_more_n7(server, key_
 
 async def test_a_key_that_is_refused_twice_is_not_tried_a_third_time_n7(server, key_file):
     def rotated(_request, _body):
-        key_file.write_text(private(len(server.logins) + 1))
+        key_file.write_text(key(str(len(server.logins) + 1)).private)
         return refused(394304)
 
     server.on_login = rotated
@@ -176,9 +196,9 @@ async def test_an_expired_token_is_a_passing_matter_that_is_not_hammered_at(serv
 
 BAD_KEYS = [
     ("garbage", None),
-    (private(1)[:300] + CANARY + private(1)[310:], None),
-    (private(1, passphrase=CANARY), None),
-    (private(1, passphrase=CANARY), f"{CANARY}-wrong"),
+    (key("1").private[:300] + CANARY + key("1").private[310:], None),
+    (rewritten(PKCS8, CANARY), None),
+    (rewritten(PKCS8, CANARY), f"{CANARY}-wrong"),
 ]
 
 
@@ -247,13 +267,13 @@ async def test_a_refusal_says_until_when_and_what_to_do_n9(server):
 
 
 async def test_a_mended_credential_ends_the_pause_n9(server, key_file):
-    good = fingerprint(2)
+    good = key("2").fingerprint
     server.on_login = lambda _request, body: (
         None if claims(body["data"]["TOKEN"])["iss"].endswith(good) else refused(394304)
     )
     account = Account(settings(server.port, private_key={"file": key_file}))
     assert len([error for error in await windows(account, 3) if error]) == 3
-    key_file.write_text(private(2))
+    key_file.write_text(key("2").private)
     assert await windows(account, 3) == [None] * 3
     await account.aclose()
     assert len(server.logins) == 4
@@ -410,6 +430,11 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_x12(tmp_path):
         assert script.seen == []
 
 
+@pytest.mark.parametrize("name", ["snowflake.connector", "snowflake.connector._core", "sf_core"])
+def test_the_driver_tells_its_log_nothing_x9(name):
+    assert logging.getLogger(name).getEffectiveLevel() >= logging.INFO
+
+
 async def test_no_secret_is_told_by_anything_x9(server, key_file, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     server.on_login = lambda _request, _body: refused(390100)
@@ -420,6 +445,6 @@ async def test_no_secret_is_told_by_anything_x9(server, key_file, caplog, capfd)
     await windows(account, 2)
     await account.aclose()
     told = caplog.text + "".join(capfd.readouterr())
-    for secret in (CANARY, private(1).splitlines()[3], "session-", "master-", "eyJ"):
+    for secret in (CANARY, key("1").private.splitlines()[3], "session-", "master-", "eyJ"):
         assert secret not in told
     assert CANARY not in repr([account, account.__dict__, settings(server.port)])

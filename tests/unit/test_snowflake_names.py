@@ -63,8 +63,9 @@ def test_what_is_no_name_is_refused_with_the_setting_it_stands_in(written):
 
 def test_other_numbers_of_parts_can_be_asked_for():
     assert parse("s.t", parts=2).parts == ("S", "T")
-    with pytest.raises(ConfigurationError, match=r"SCHEMA\.NAME"):
-        parse("t", parts=2)
+    for written in ("t", "s.t.", "s.t.u"):
+        with pytest.raises(ConfigurationError, match=r"SCHEMA\.NAME"):
+            parse(written, parts=2)
 
 
 @given(st.lists(PARTS, min_size=3, max_size=3))

@@ -554,7 +554,7 @@ async def test_a_session_that_comes_back_after_the_end_is_closed(server, account
 
 
 async def test_a_server_that_does_not_answer_a_goodbye_is_not_waited_for(server, account, monkeypatch):
-    monkeypatch.setattr("state.snowflake.session.LOGOUT_SECONDS", 0.2)
+    monkeypatch.setattr("state.snowflake.login.LOGOUT_SECONDS", 1)
 
     async def held(request, body):
         if request.path == "/session":

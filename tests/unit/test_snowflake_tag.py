@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,13 @@ def test_every_tag_is_json_that_snowflake_keeps_whole_n4(pipeline, run, window, 
     assert read.get("attempt") == attempt
     for name, value in (("pipeline", pipeline), ("run", run), ("window", window), ("phase", phase)):
         assert value is None or value.startswith(read[name])
+
+
+@pytest.mark.parametrize("letter", ["x", "é", '"', "\0", "😀"])
+def test_a_tag_of_long_names_keeps_something_of_each_n4(letter):
+    told = str(Tag(letter * 3000, letter * 3000, letter * 3000, 1, letter * 3000))
+    assert len(told) <= LONGEST
+    assert all(len(json.loads(told)[name]) > 20 for name in ("pipeline", "run", "window", "phase"))
 
 
 def test_a_tag_that_fits_is_not_cut():
