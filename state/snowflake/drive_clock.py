@@ -10,6 +10,8 @@ from typing import Any
 from state.snowflake.drive_rows import utc
 from state.snowflake.session import Session
 
+MICROSECOND = timedelta(microseconds=1)
+
 
 class DriveClock:
     """The drive database's clock: asked with every look, and carried on between by the monotonic one."""
@@ -19,14 +21,13 @@ class DriveClock:
         self._read_at = datetime.min.replace(tzinfo=UTC)
         self._asked_at = 0.0
 
-    @property
-    def sql(self) -> str:
-        """The clock in a statement; `values` go with it."""
-        return "CAST(? AS TIMESTAMP_NTZ)" if self._instead else "SYSDATE()"
-
-    @property
-    def values(self) -> tuple[Any, ...]:
-        return (self._instead(),) if self._instead else ()
+    def sql(self, later: timedelta = timedelta(0)) -> tuple[str, tuple[Any, ...]]:
+        """The clock, or an instant so much later, as the database counts it: an expression and its values."""
+        if self._instead:
+            return "?", (self._instead() + later,)
+        if not later:
+            return "SYSDATE()", ()
+        return "TIMESTAMPADD(microsecond, ?, SYSDATE())", (later // MICROSECOND,)
 
     def told(self, read_at: datetime, asked_at: float) -> None:
         """The database said `read_at` to a question of the monotonic time `asked_at`."""

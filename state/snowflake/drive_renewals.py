@@ -16,8 +16,6 @@ from state.snowflake.drive_rows import Tables, identity, identity_sql
 from state.snowflake.session import Session
 from state.snowflake.tag import Tag
 
-MICROSECOND = timedelta(microseconds=1)
-
 
 @dataclass
 class Asked:
@@ -63,13 +61,13 @@ class Renewals:
     async def _extended(self, session: Session, claims: list[Claim], lease: timedelta) -> set[tuple[str, int]]:
         """One statement; a second one where some are lost, to learn which."""
         condition, values = held(claims)
-        now = self._clock.sql
+        expiry, expires = self._clock.sql(lease)
+        now, nows = self._clock.sql()
         touched = await session.count(
-            f"UPDATE {self._tables.runs} SET lease_expires_at = TIMESTAMPADD(microsecond, ?, {now}),"
-            f" updated_at = {now}, revision = revision + 1 WHERE {condition}",
-            lease // MICROSECOND,
-            *self._clock.values,
-            *self._clock.values,
+            f"UPDATE {self._tables.runs} SET lease_expires_at = {expiry}, updated_at = {now},"
+            f" revision = revision + 1 WHERE {condition}",
+            *expires,
+            *nows,
             *values,
         )
         if touched == len(claims):

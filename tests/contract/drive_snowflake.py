@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from state.settings import Secret
+from state.snowflake import drive_write
 from state.snowflake.drive import SnowflakeDrive
+from state.snowflake.names import parse
 from state.snowflake.session import Account
 from state.snowflake.settings import SnowflakeConnection
+from state.snowflake.tag import Tag
 
 os.environ.setdefault("SLUICEWAY_TEST_PASSWORD", "secret")
 
@@ -27,6 +30,7 @@ def settings(place: Mapping[str, Any]) -> SnowflakeConnection:
         protocol="http",
         password=Secret(env="SLUICEWAY_TEST_PASSWORD"),
         allow_password=True,
+        request_timeout_seconds=20,
     )
 
 
@@ -74,3 +78,34 @@ async def drive_at(place: Mapping[str, Any], **more: Any) -> AsyncIterator[Ownin
         yield drive
     finally:
         await drive.aclose()
+
+
+async def entered(drive: SnowflakeDrive, place: Mapping[str, Any]) -> SnowflakeDrive:
+    """The drive's session, inside its schema: what the server does by database then reaches it too."""
+    await by_hand(drive, f"USE SCHEMA {parse(schema_of(place), parts=2).sql}")
+    return drive
+
+
+async def by_hand(drive: SnowflakeDrive, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """A statement in the drive's own session."""
+    return await drive._queue.run(Tag(), lambda session: session.rows(sql, *values))
+
+
+@asynccontextmanager
+async def between_look_and_write(
+    monkeypatch, drive: SnowflakeDrive, act: Callable[[], Any]
+) -> AsyncIterator[list]:
+    """Once, `act()` is awaited after `drive` has looked and before it writes; gives what it came to."""
+    told: list[Any] = []
+    write = drive_write.write
+
+    async def late(session, tables, seen, key):
+        if not told and session is drive._queue._session:
+            told.append(None)
+            told[0] = await act()
+        await write(session, tables, seen, key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drive_write, "write", late)
+        yield told
+    assert told, "nothing was written"
