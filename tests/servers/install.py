@@ -17,7 +17,7 @@ from tests.servers.farm import releases
 from tests.servers.java import java_home
 from tests.servers.mariadb import program
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
-from tests.snowflake import environment
+from tests.snowflake.environment import SERVER
 
 JAVA = WITH_SECURITY_MANAGER
 """Runs all three servers of `make test`."""
@@ -41,9 +41,9 @@ def main() -> None:
         if not home().is_dir():
             print(f"installing {package} into {cache()}", flush=True)
             fetch()
-    if not environment.home().is_dir():
-        print(f"installing the Snowflake test server into {environment.cache()}", flush=True)
-        environment.python()
+    if not SERVER.is_made:
+        print(f"installing the Snowflake test server into {SERVER.home}", flush=True)
+        SERVER.python()
 
 
 def _from_debian(wanted: list[str]) -> None:

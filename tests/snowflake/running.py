@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.snowflake.environment import python
+from tests.snowflake.environment import SERVER
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
@@ -54,7 +54,7 @@ class SnowflakeServer:
         """Start it and wait until it answers; raises RuntimeError with the end of its log if it does not."""
         with (self.home / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [python(), "-m", "tests.snowflake.server", "0", self.home],
+                [SERVER.python(), "-m", "tests.snowflake.server", "0", self.home],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
