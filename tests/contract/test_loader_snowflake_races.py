@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
+import snowflake.connector
 
 from loaders.archive_settings import ArchivePlace
 from state.contract import Contract
@@ -55,13 +56,14 @@ async def d(snowflake_place):
 
 @contextmanager
 def open_merge(place):
-    """By hand: a transaction that holds the fence, as a merge of another process does."""
-    place.query("BEGIN")
-    place.query(f"UPDATE {LEDGER} SET TOUCHED = TOUCHED + 1 WHERE KIND = 'fence'")
-    try:
-        yield
-    finally:
-        place.query("COMMIT")
+    """A transaction that holds the fence, as a merge of another process does."""
+    with snowflake.connector.connect(**place.place.connection) as theirs, theirs.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"UPDATE {LEDGER} SET TOUCHED = TOUCHED + 1 WHERE KIND = 'fence'")
+        try:
+            yield
+        finally:
+            cursor.execute("COMMIT")
 
 
 async def test_raising_the_fence_waits_out_a_merge_under_way_g13(d, snowflake_place):
@@ -166,6 +168,29 @@ async def test_a_type_change_that_is_cut_off_is_gone_on_with_and_loses_nothing(d
     assert d.values().get("c") in (None, "30")
     assert ("c" in d.values()) == ("30" in d.values().values())
     assert sorted(d.place.columns()) == sorted(SCHEMA.names)
+
+
+async def test_a_merge_refuses_a_target_while_the_type_of_a_column_changes(d):
+    """What it wrote between the filling of the new column and its new name would be lost."""
+    old = d.loader()
+    await d.load(old, attempt(1), rows(("a", 1, 10)))
+    staged = await d.stage(old, attempt(2, NEXT), rows(("c", 1, 30, NEXT.start)))
+    with pytest.raises(TransientError):
+        await d.loader(policy="text", port=failing_at(CHANGE[0], 1)).prepare(TEXTUAL)
+    with pytest.raises(TransientError, match="VALUE") as caught:
+        await staged.merge()
+    assert caught.value.code == "type_change"
+    assert d.values() == {"a": 10}
+
+
+async def test_a_type_change_waits_out_the_merge_that_has_not_seen_it(d, snowflake_place):
+    await d.load(d.loader(), attempt(1), rows(("a", 1, 10)))
+    with open_merge(snowflake_place):
+        changing = asyncio.create_task(d.loader(policy="text").prepare(TEXTUAL))
+        await until(waiting(snowflake_place.place, LEDGER))
+        snowflake_place.change_row("a", value=11)
+    await changing
+    assert d.values() == {"a": "11"}
 
 
 async def test_a_target_replaced_between_copy_and_merge_is_told_f22(d, snowflake_place):
