@@ -174,6 +174,17 @@ def archive_access_fits(config: PipelineConfig) -> Iterator[Problem]:
         )
 
 
+def archive_stage_is_the_targets(config: PipelineConfig) -> Iterator[Problem]:
+    archive = config.phases.stage_cleaning.archive or ""
+    if archive.startswith("@") and config.target_system.type != "snowflake":
+        yield _error(
+            "phases.stage_cleaning.archive",
+            "a stage of Snowflake, which this target does not write to",
+            "Give a folder, s3://bucket/prefix or gs://bucket/prefix.",
+            archive,
+        )
+
+
 def own_reading_needs_a_table(config: PipelineConfig) -> Iterator[Problem]:
     if config.phases.source_to_stage_transfer.function is not None and config.stage_system.table is None:
         yield _error(
@@ -294,6 +305,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("phases.target_cleaning",), a_function_cleans_by_itself),
     Rule(("phases.target_cleaning", "windows"), retention_spares_what_was_read),
     Rule(("phases.stage_cleaning",), archive_access_fits),
+    Rule(("phases.stage_cleaning", "target_system.type"), archive_stage_is_the_targets),
     Rule(("stage_system.table", "phases.source_to_stage_transfer"), own_reading_needs_a_table),
     Rule(("limits",), waits_grow),
     Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),

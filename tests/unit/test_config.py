@@ -239,6 +239,7 @@ def test_a_secret_in_broken_yaml_never_comes_back_out_x9(tmp_path, text):
         (CLEANING, {"enabled": True}, f"{CLEANING}.retention", "how old a row may get"),
         (CLEANING, {"retention": "59m"}, f"{CLEANING}.retention", "shorter than a window"),
         (ACCESS, KEYS, f"{ACCESS}.access_key", "a key of S3"),
+        ("phases.stage_cleaning.archive", "@STAGE", "phases.stage_cleaning.archive", "a stage of Snowflake"),
         (READING, {"function": "a:b"}, "stage_system.table", "has no table"),
         ("limits.retry_cap_seconds", 1, "limits.retry_cap_seconds", "less than limits.retry_base_seconds (30)"),
         ("limits.try_base_seconds", 31, "limits.try_cap_seconds", "less than limits.try_base_seconds (31)"),
