@@ -119,6 +119,7 @@ def logged_in(attempt: Login) -> Session:
         schema=attempt.schema,
     )
     session.client = {key: attempt.data.get(key) for key in ("CLIENT_APP_ID", "CLIENT_APP_VERSION")}
+    session.secondary_roles = str(attempt.data.get("SECONDARY_ROLES") or session.secondary_roles).upper()
     parameters.opened(session, attempt.parameters)
     return session
 
