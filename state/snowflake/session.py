@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from state.errors import ConfigurationError, TransientError
+from state.errors import TransientError
 from state.port import Port, direct
 from state.snowflake.driver import aio
 from state.snowflake.driver import errors as vendor
@@ -236,16 +236,3 @@ class Account:
             await session.close()
             raise
         return connection
-
-
-async def warehouse(session: Session) -> str:
-    """The warehouse that statements of `session` run in. Raises `ConfigurationError` if there is none (N-10)."""
-    found = await session.value("SELECT CURRENT_WAREHOUSE()")
-    if found is None:
-        raise ConfigurationError(
-            "the session has no warehouse",
-            hint="Check snowflake_connection.warehouse, and GRANT USAGE on it to snowflake_connection.role.",
-            code="no_warehouse",
-            path="snowflake_connection.warehouse",
-        )
-    return str(found)

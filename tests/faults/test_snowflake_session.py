@@ -12,7 +12,7 @@ import pytest
 
 from state.errors import ConfigurationError, SluicewayError, TransientError, UnknownOutcome
 from state.snowflake.login import FIRST_PAUSE
-from state.snowflake.session import Account, Session, warehouse
+from state.snowflake.session import Account, Session
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
 from tests.snowflake.accounts import settings as account_settings
@@ -118,8 +118,9 @@ async def test_a_session_has_its_parameters_role_and_warehouse_n4_n10(world):
     async with opened(world, lock_timeout_seconds=17) as account, account.session(TAG) as session:
         shown = {row["key"]: row["value"] for row in await session.records("SHOW PARAMETERS IN SESSION")}
         assert (shown["LOCK_TIMEOUT"], shown["TIMEZONE"], shown["ABORT_DETACHED_QUERY"]) == ("17", "UTC", "true")
-        assert await warehouse(session) == f"W_{world.place.database}"
+        assert await session.value("SELECT CURRENT_WAREHOUSE()") == f"W_{world.place.database}"
         assert await session.value("SELECT CURRENT_ROLE()") == "SLUICEWAY_ROLE"
+        assert "NONE" in await session.value("SELECT CURRENT_SECONDARY_ROLES()")
         assert await session.value("SELECT CURRENT_SESSION()") == session.id
 
 
@@ -129,13 +130,6 @@ async def test_statements_bear_their_tag_and_nothing_else_is_sent_n4(world):
     ran = [one for one in world.server.get("/test/statements") if one["user"] == world.user]
     assert [one["text"].split()[0] for one in ran] == ["SHOW", "CREATE", "INSERT"]
     assert {one["tag"] for one in ran} == {str(TAG)}
-
-
-async def test_a_missing_warehouse_is_told_n10(world):
-    world.warehouse_is(missing=True)
-    async with opened(world) as account, account.session(TAG) as session:
-        with pytest.raises(ConfigurationError, match="no warehouse"):
-            await warehouse(session)
 
 
 # 11: the clock.
@@ -212,11 +206,12 @@ async def test_a_statement_that_takes_too_long_is_ended_by_the_server_42(world):
 @pytest.mark.parametrize(
     ("how", "becomes", "code"),
     [
+        ({"missing": True}, ConfigurationError, "no_warehouse"),
         ({"suspended": True, "auto_resume": False}, ConfigurationError, "no_warehouse"),
         ({"monitor": "MONTHLY"}, ConfigurationError, "resource_monitor"),
         ({"busy": True}, TransientError, "queued_timeout"),
     ],
-    ids=["suspended", "monitor", "busy"],
+    ids=["missing", "suspended", "monitor", "busy"],
 )
 async def test_a_warehouse_that_does_not_work_is_told_apart_42(world, how, becomes, code):
     async with opened(world, queued_timeout_seconds=1) as account:

@@ -21,7 +21,7 @@ from state.errors import (
     TransientError,
     UnknownOutcome,
 )
-from state.snowflake.session import DROPPED_AFTER, MOST_IDLE, PROBED_AFTER, Account, warehouse
+from state.snowflake.session import DROPPED_AFTER, MOST_IDLE, PROBED_AFTER, Account
 from state.snowflake.tag import Tag
 from tests.unit.snowflake_script import answer, drop, hang, refused, serving, settings, table
 
@@ -307,18 +307,6 @@ async def test_a_parameter_that_the_server_did_not_take_ends_the_session_n4(serv
     assert name in error.message
     assert server.statements == ["SHOW PARAMETERS"]
     assert len(server.at("/session")) == 1
-
-
-@pytest.mark.parametrize("found", ["WH", None])
-async def test_a_session_without_warehouse_is_told_n10(server, account, found):
-    answering(server, "SELECT CURRENT_WAREHOUSE()", lambda: table(["W"], [[found]]))
-    async with account.session(TAG) as session:
-        if found:
-            assert await warehouse(session) == found
-            return
-        with pytest.raises(ConfigurationError) as caught:
-            await warehouse(session)
-    assert caught.value.path == "snowflake_connection.warehouse"
 
 
 # Errors as they come over the wire.
@@ -648,6 +636,8 @@ async def test_a_session_that_is_over_is_not_used_again(server, account):
             with pytest.raises(TransientError):
                 await session.rows("INSERT")
     assert server.statements.count("INSERT") == 1
+    async with account.session(TAG) as session:
+        assert session.id == "1002"
 
 
 async def test_a_refused_statement_leaves_the_session_in_use(server, account):
