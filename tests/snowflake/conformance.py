@@ -60,9 +60,22 @@ def clause(behaviour: str, page: str) -> Callable[[Run], Run]:
 
 def clauses() -> dict[str, Clause]:
     """All clauses by name."""
-    from tests.snowflake import conformance_copy, conformance_sql, conformance_stages, conformance_tables
+    from tests.snowflake import (
+        conformance_copy,
+        conformance_sessions,
+        conformance_sql,
+        conformance_stages,
+        conformance_tables,
+    )
 
-    assert all((conformance_copy, conformance_sql, conformance_stages, conformance_tables)), "they keep their own"
+    modules = (
+        conformance_copy,
+        conformance_sessions,
+        conformance_sql,
+        conformance_stages,
+        conformance_tables,
+    )
+    assert all(modules), "they keep their own"
     return KEPT
 
 

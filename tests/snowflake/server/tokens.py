@@ -4,7 +4,7 @@ A session has a session token, sent with each request, and a master token, for a
 with HTTP status 200, as real servers send them:
 
     390112   the session token has expired: the client renews it (`/session/token-request`) and asks again
-    390114   the master token has expired: a new login is needed
+    390114   the master token has expired, which the client learns when it renews: a new login is needed
     390111   the session is gone: a new login is needed, and its transaction was rolled back
 
 390112 and 390114 leave the session as it is: an open transaction stays open and keeps its locks.
@@ -43,7 +43,7 @@ class Tokens:
         """From now on the session gets this code (`MESSAGES`)."""
         if code not in MESSAGES:
             raise ValueError(f"no token expires with {code}")
-        self.refused[session.token] = code
+        self.refused[session.token] = "390112" if code == "390114" else code
         if code != "390112":
             self.refused[session.master_token] = code
         if code == "390111":
@@ -105,7 +105,7 @@ async def renew(server: Server, request: Request) -> Response:
     try:
         session = of(server).renew(server, token_of(request))
     except SnowflakeError as error:
-        return app.refused(error)
+        return JSONResponse({"data": None, "code": error.code, "message": error.message, "success": False})
     data = {
         "sessionToken": session.token,
         "validityInSecondsST": app.VALIDITY_SECONDS,
