@@ -11,10 +11,13 @@ from collections.abc import Callable, Sequence
 
 from state.errors import SluicewayError, TransientError, UnknownOutcome
 from state.snowflake.driver import errors as vendor
-from state.snowflake.meanings import AGAIN, MEANINGS, Meaning
+from state.snowflake.meanings import AGAIN, MEANINGS, SETTLED, Meaning
 
 ENDS_SESSION = ("session_gone", "lost", "garbled", "http_")
 """How the codes of errors begin after which nobody knows what state the session is in."""
+
+OF_THE_LAST_TRY = ("session_gone", "http_4")
+"""How the codes of refusals begin that come from before the statement is looked at."""
 
 
 def explain(error: vendor.Error, doing: str, *, changes: bool = True) -> SluicewayError:
@@ -50,6 +53,17 @@ def told(error: vendor.Error) -> str:
     number = f" ({error.errno:06d})" if isinstance(error.errno, int) and error.errno > 99 else ""
     query = f" [query {error.sfqid}]" if error.sfqid else ""
     return f"{words[:500]}{number}{query}"
+
+
+def doubted(error: SluicewayError) -> SluicewayError:
+    """The same error after a time in which the driver may have sent the statement more than once.
+
+    That a session is over, or that something on the way refuses, was true of the last try; an earlier one may have
+    been heard, and its answer lost. What else Snowflake says, it says of all tries: they bear one id.
+    """
+    if not error.code.startswith(OF_THE_LAST_TRY):
+        return error
+    return UnknownOutcome(error.message, hint=SETTLED, code=error.code)
 
 
 def ends_session(error: SluicewayError) -> bool:

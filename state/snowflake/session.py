@@ -12,9 +12,10 @@ from typing import Any
 
 from state.errors import TransientError
 from state.port import Port, direct
+from state.snowflake import login
 from state.snowflake.driver import aio
 from state.snowflake.driver import errors as vendor
-from state.snowflake.errors import ends_session, explain
+from state.snowflake.errors import doubted, ends_session, explain
 from state.snowflake.login import Login
 from state.snowflake.names import text
 from state.snowflake.parameters import parameters, require
@@ -54,11 +55,20 @@ class Session:
     something was sent and its answer was lost. A task cancelled while its statement runs closes the session.
     """
 
-    def __init__(self, connection: aio.SnowflakeConnection, tag: Tag, account: str, reopen: Opener) -> None:
+    def __init__(
+        self,
+        connection: aio.SnowflakeConnection,
+        tag: Tag,
+        account: str,
+        reopen: Opener,
+        clock: Callable[[], float],
+    ) -> None:
         self._connection = connection
         self._tag = tag
         self._account = account
         self._reopen = reopen
+        self._clock = clock
+        self._sent_at = clock()
         self._turn = asyncio.Lock()
         self._untouched = False
         self.id = str(connection.session_id)
@@ -140,6 +150,8 @@ class Session:
         verb = _verb(sql)
         self.last_query_id = error.sfqid or self.last_query_id
         found = explain(error, self._doing(verb), changes=verb not in REPEATABLE)
+        if verb not in REPEATABLE and self._clock() - self._sent_at >= login.WAITS_MILLISECONDS[0] / 1000:
+            found = doubted(found)
         if found.code != "session_gone" or not self._untouched or verb not in REPEATABLE:
             self.ended = self.ended or ends_session(found)
             raise found from error
@@ -153,6 +165,7 @@ class Session:
 
     async def _sent(self, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
         cursor = self._connection.cursor()
+        self._sent_at = self._clock()
         try:
             given = [bound(value) for value in values]
             await cursor.execute(sql, given or None, _statement_params={"QUERY_TAG": str(self._tag)})
@@ -223,12 +236,15 @@ class Account:
         return None
 
     async def _opened(self, tag: Tag) -> Session:
-        return Session(await self._connected(tag), tag, self._settings.account, self._connected)
+        return self._session(await self._connected(tag), tag)
+
+    def _session(self, connection: aio.SnowflakeConnection, tag: Tag) -> Session:
+        return Session(connection, tag, self._settings.account, self._connected, self._clock)
 
     async def _connected(self, tag: Tag) -> aio.SnowflakeConnection:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""
         connection = await self._login.connect(tag)
-        session = Session(connection, tag, self._settings.account, self._connected)
+        session = self._session(connection, tag)
         try:
             found = await session.records("SHOW PARAMETERS")
             require(parameters(self._settings, tag), {row["key"]: str(row["value"]) for row in found})

@@ -31,7 +31,7 @@ TAG = Tag(pipeline="flights", phase="audit")
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch):
     monkeypatch.setenv("SNOWFLAKE_TEST_PASSWORD", "secret")
-    monkeypatch.setattr("state.snowflake.login.WAITS_MILLISECONDS", (1, 20))
+    monkeypatch.setattr("state.snowflake.login.WAITS_MILLISECONDS", (2, 20))
 
 
 @pytest.fixture
@@ -608,6 +608,27 @@ async def test_a_statement_that_changes_something_is_never_sent_a_second_time_g4
     answering(server, "INSERT", lambda: refused(390111))
     assert (await failed(account, "INSERT")).code == "session_gone"
     assert server.statements.count("INSERT") == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", [lambda: refused(390111), lambda: web.Response(status=403)], ids=["gone", "403"]
+)
+@pytest.mark.parametrize(("sql", "becomes"), [("COMMIT", UnknownOutcome), ("BEGIN", TransientError)])
+async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened_g4(
+    server, account, clock, refusal, sql, becomes
+):  # noqa: PLR0917
+    """The driver sends a statement again whose answer was lost; what refuses that try knows nothing of the first."""
+
+    def lost_then_refused(request, body):
+        if body["sqlText"] != sql:
+            return None
+        clock.now += 0.002  # what the driver waits at least before it tries again
+        return drop(request, body) if server.statements.count(sql) == 1 else refusal()
+
+    server.on_statement = lost_then_refused
+    error = await failed(account, sql)
+    assert (type(error), server.statements.count(sql)) == (becomes, 2)
+    assert error.code in ("session_gone", "http_403")
 
 
 async def test_an_expired_token_is_renewed_by_the_driver_n6(server, account):
