@@ -8,6 +8,7 @@ What is asked before which statement follows the "Access control requirements" o
     MERGE                       what its clauses do, and SELECT        CREATE STAGE      CREATE STAGE on the schema
     ALTER, DROP TABLE           OWNERSHIP                              TRUNCATE          TRUNCATE
     DESCRIBE                    any privilege                          USE, login        USAGE on the warehouse
+    USE DATABASE, USE SCHEMA    USAGE
 
 Not emulated: SHOW leaves nothing out, GRANT needs no privilege, secondary roles are never in force, a stage's or
 file format's own privileges beside READ and WRITE.
@@ -60,6 +61,7 @@ GRANT = re.compile(
 )
 SHOW = re.compile(rf"SHOW\s+(?:GRANTS\s+(?:(TO|OF)\s+(ROLE|USER)\s+{WORD}|ON\s+(\w+)\s+{OBJECT})|ROLES.*)", FLAGS)
 USE = re.compile(rf"USE\s+(ROLE|WAREHOUSE)\s+{WORD}", FLAGS)
+USE_PLACE = re.compile(rf"USE\s+(DATABASE|SCHEMA)\s+{OBJECT}", FLAGS)
 
 MAKE = re.compile(
     rf"CREATE\s+(?:OR\s+REPLACE\s+)?(TRANSIENT\s+|TEMP(?:ORARY)?\s+)?(TABLE|STAGE|VIEW|SCHEMA)\s+"
@@ -130,6 +132,9 @@ def _needs(statement: Statement) -> list[Need]:
             kind = EACH.get(found[1].upper(), found[1].upper())
             name = named(session, found)
             return [*within(name), Need(privilege, kind, name)]
+    if found := USE_PLACE.fullmatch(text):
+        name = object_name(session, found[1].upper(), found[2])
+        return [*within(name), Need("USAGE", found[1].upper(), name)]
     if found := EMPTY.match(text):
         return _on(session, found[1], TABLE, "TRUNCATE")
     return _stage_needs(session, text) or _query_needs(session, text)

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from tests.snowflake.server import names, vendor
+from tests.snowflake.server import catalog, names, vendor
 from tests.snowflake.server.model import Answer, Column, Session, SnowflakeError, Statement, done
 
 DEFAULTS: dict[str, tuple[Any, str]] = {
@@ -168,6 +168,8 @@ def use(statement: Statement) -> Answer:
         session.role = names.parts(found[2])[0]
     else:
         parts = names.parts(found[2])
+        if what == "DATABASE" and not catalog.has_database(session, parts[0]):
+            raise vendor.missing("Database", parts[0])
         if what == "DATABASE" and len(parts) == 1:
             parts.append("PUBLIC")
         if not enter(statement, *parts[-2:]) and what == "SCHEMA":
