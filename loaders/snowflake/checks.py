@@ -59,26 +59,21 @@ class Doctor:
         return found
 
     async def _place(self, name: Name, setting: str, role: str) -> list[Check]:
-        """The database and the schema of an object."""
-        database, schema = name.schema.parts
-        grant = f"GRANT USAGE ON DATABASE {quoted(database)} TO ROLE {quoted(role)};"
+        """The database and the schema of an object, each by USE: the session ends with the look."""
+        database, schema = quoted(name.parts[0]), name.schema
+        usage, to = "GRANT USAGE ON DATABASE", f"TO ROLE {quoted(role)};"
+        first = await self._used(f"{setting}: database", "DATABASE", database, f"{usage} {database} {to}")
+        if not first.ok:
+            return [first]
+        grant = f"GRANT USAGE, CREATE TABLE, CREATE STAGE ON SCHEMA {schema.sql} {to}"
+        return [first, await self._used(f"{setting}: schema", "SCHEMA", schema.sql, grant)]
+
+    async def _used(self, check: str, kind: str, name: str, grant: str) -> Check:
         try:
-            there = await self.work.session.count(
-                f"SELECT COUNT(*) FROM {quoted(database)}.INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = ?",
-                schema,
-            )
-        except SluicewayError as error:
-            return [Check(f"{setting}: database", False, error.message, f"Create the database, or run: {grant}")]
-        return [
-            Check(f"{setting}: database", True, f"database {database} can be used"),
-            Check(
-                f"{setting}: schema",
-                there > 0,
-                f"schema {name.schema} {'can be used' if there else 'is not there, or may not be used'}",
-                f"CREATE SCHEMA {name.schema.sql};"
-                f" GRANT USAGE, CREATE TABLE, CREATE STAGE ON SCHEMA {name.schema.sql} TO ROLE {quoted(role)};",
-            ),
-        ]
+            await self.work.session.rows(f"USE {kind} {name}")
+        except ConfigurationError as error:
+            return Check(check, False, error.message, f"CREATE {kind} {name}; or, if it is there: {grant}")
+        return Check(check, True, f"{kind.lower()} {name} can be used", grant)
 
     async def _guarded(self, setting: str, look: Callable[[], Awaitable[Check]]) -> Check:
         try:

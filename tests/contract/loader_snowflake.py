@@ -71,11 +71,12 @@ class SnowflakePlace:
         pipeline: str,
         policy: str = "fail",
         account: Account | None = None,
+        table: str | None = None,
         **settings: Any,
     ) -> SnowflakeLoader:
         target = SnowflakeTarget(
             type="snowflake",
-            table=f"{self.schema}.events",
+            table=table or f"{self.schema}.events",
             mode=Mode(mode),
             on_type_conflict=ConflictPolicy(policy),
             **settings,
