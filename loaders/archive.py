@@ -11,7 +11,8 @@ from typing import Protocol
 
 from loaders.archive_settings import SETTING, ArchivePlace
 from loaders.archive_store import ObjectStore
-from loaders.disk import copied, disk_errors, is_chunk
+from loaders.disk import copied, directory_check, disk_errors, is_chunk
+from state.checks import Check
 from state.errors import ConfigurationError, PermanentError, RestartAttempt
 from state.model import Chunk
 from state.port import Port
@@ -28,6 +29,9 @@ class Shelf(Protocol):
 
     def write(self, chunk: Chunk, source: Path) -> None:
         """Bring the file there, whole or not at all. Raises `RestartAttempt` if `source` is not the chunk."""
+
+    def check(self) -> Check:
+        """Look as `doctor` does; nothing is written."""
 
 
 class Archive:
@@ -47,6 +51,10 @@ class Archive:
         was changed or is in neither place; `ConfigurationError`, `TransientError` as the place answers.
         """
         return await asyncio.to_thread(self._keep, chunk, source)
+
+    async def check(self) -> Check:
+        """Whether the archive can be used, as far as that is seen without writing."""
+        return await asyncio.to_thread(lambda: self._opened().check())
 
     def _keep(self, chunk: Chunk, source: Path) -> bool:
         shelf = self._opened()
@@ -108,6 +116,9 @@ class Folder:
     def write(self, chunk: Chunk, source: Path) -> None:
         with disk_errors(self._root, SETTING):
             copied(source, self._root / chunk.name, chunk, self._port, "loader.archive")
+
+    def check(self) -> Check:
+        return directory_check(SETTING, self._root)
 
 
 def shelf_of(place: ArchivePlace, port: Port) -> Shelf:

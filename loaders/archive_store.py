@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from loaders.archive_settings import SETTING, ArchiveAccess
+from state.checks import Check
 from state.errors import ConfigurationError, RestartAttempt, SluicewayError, TransientError
 from state.model import Chunk
 from state.port import Port
@@ -78,6 +79,15 @@ class ObjectStore:
             self._store.open_output_stream(f"{self._root}/{chunk.name}") as stream,
         ):
             stream.write(data)
+
+    def check(self) -> Check:
+        bucket = self._root.partition("/")[0]
+        with store_errors(self._url), self._port("loader.archive.look"):
+            [found] = self._store.get_file_info([bucket])
+        there = found.type is fs.FileType.Directory
+        state = "can be looked at; writing shows at the first archive" if there else "is not there"
+        hint = f"Make the bucket, or name another one in {SETTING}."
+        return Check(SETTING, there, f"the bucket of {self._url} {state}", hint)
 
 
 def amazon(access: ArchiveAccess) -> fs.FileSystem:

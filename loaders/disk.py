@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from loaders.parquet import sync_folder
+from state.checks import Check
 from state.errors import ConfigurationError, RestartAttempt, SluicewayError, TransientError
 from state.model import Chunk
 from state.port import Port
@@ -75,6 +76,19 @@ def copied(source: Path, path: Path, chunk: Chunk, port: Port, call: str) -> Non
     with port(f"{call}.rename"):
         unfinished.rename(path)
         sync_folder(path.parent)
+
+
+def directory_check(name: str, directory: Path) -> Check:
+    """A directory that this user may write to, or may make; nothing is made."""
+    there = directory.absolute()
+    while not there.exists():
+        there = there.parent
+    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    if directory.is_dir():
+        found = f"{directory} may be written" if ok else f"{directory} may not be written by this user"
+    else:
+        found = f"{directory} will be made" if ok else f"{directory} cannot be made: {there} may not be written"
+    return Check(name, ok, found, f"Give {name} a directory that this user may write to.")
 
 
 def write(source: Path, target: Path) -> None:

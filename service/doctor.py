@@ -8,12 +8,15 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from loaders.archive import Archive
+from loaders.archive_settings import SETTING as ARCHIVE
 from service import functions
 from service.app import connect, drive_of, spool_directory, target_of
 from service.settings import PipelineConfig
 from state.checks import Check
 from state.errors import SluicewayError
 from state.model import Phase
+from state.port import direct
 
 CLOCKS_APART = timedelta(seconds=30)
 """A worker's clock only stamps records, but one that is further off makes them misleading."""
@@ -103,6 +106,13 @@ async def stage_and_target(config: PipelineConfig) -> list[Check]:
         return list(await there.check())
 
 
+async def archive(config: PipelineConfig) -> list[Check]:
+    place = config.phases.stage_cleaning.place
+    if place is None or place.stage is not None:  # a stage is looked at with the target's own
+        return []
+    return [await Archive(place, direct).check()]
+
+
 PROBES: Sequence[tuple[str, Probe]] = (
     ("user functions", user_functions),
     ("drive_table", drive_table),
@@ -111,4 +121,5 @@ PROBES: Sequence[tuple[str, Probe]] = (
     ("contract", contract),
     ("source clock", source_clock),
     ("target_system", stage_and_target),
+    (ARCHIVE, archive),
 )

@@ -16,6 +16,7 @@ from loaders.archive import Archive
 from loaders.archive_settings import ArchivePlace
 from loaders.base import Copied, Counts, Held, Loads, Staged
 from loaders.columns import Needs, require_usable
+from loaders.disk import directory_check
 from loaders.duckdb import copying, looking, retiring
 from loaders.duckdb.file import Database, Session
 from loaders.duckdb.files import StageFiles
@@ -167,11 +168,11 @@ class DuckDBLoader:
     def _check(self) -> list[Check]:
         found = [
             looking.version_check(),
-            looking.directory_check("stage_system.directory", self._files.directory),
+            directory_check("stage_system.directory", self._files.directory),
         ]
         path = self._database.path
         if not path.exists():
-            return [*found, looking.directory_check("target_system.database", path.parent)]
+            return [*found, directory_check("target_system.database", path.parent)]
         try:
             with self._database.opened("check") as session:
                 found.append(Check("target_system.database", True, f"{path} can be opened"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import duckdb
 
@@ -122,19 +120,6 @@ def drop(work: Work, tables: Sequence[Table], call: str) -> None:
     for table in tables:
         with work.port(f"loader.{call}.table"):
             work.session.rows(f"DROP TABLE IF EXISTS {work.session.at(table)}")
-
-
-def directory_check(name: str, directory: Path) -> Check:
-    """A directory that this user may write to, or may make; nothing is made."""
-    there = directory.absolute()
-    while not there.exists():
-        there = there.parent
-    ok = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
-    if directory.is_dir():
-        found = f"{directory} may be written" if ok else f"{directory} may not be written by this user"
-    else:
-        found = f"{directory} will be made" if ok else f"{directory} cannot be made: {there} may not be written"
-    return Check(name, ok, found, f"Give {name} a directory that this user may write to.")
 
 
 def version_check() -> Check:

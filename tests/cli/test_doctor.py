@@ -61,6 +61,11 @@ def a_module_with_a_slip(pipeline: Pipeline, _patch) -> None:
     pipeline.save(phases={"audit": {"function": "own_slip:run"}})
 
 
+def no_archive(pipeline: Pipeline, _patch) -> None:
+    (pipeline.root / "file").touch()
+    pipeline.save(phases={"stage_cleaning": {"archive": str(pipeline.root / "file" / "x")}})
+
+
 BROKEN: dict[str, list[tuple[Break, str, str]]] = {
     "phases.audit.function": [
         (setting("phases", audit={"function": "nowhere:run"}), "cannot import the user function", "PYTHONPATH"),
@@ -83,6 +88,7 @@ BROKEN: dict[str, list[tuple[Break, str, str]]] = {
         (no_database, "warehouse.duckdb", ""),
     ],
     "target_system.table": [(a_view, "events is a view", "Name a table")],
+    "phases.stage_cleaning.archive": [(no_archive, "cannot be made", "may write to")],
 }
 TELLING = {"configuration", "duckdb", "target_system columns"}
 """Lines that only tell: what would make them fail fails another check, or the command."""
@@ -96,7 +102,8 @@ def section(name: str) -> str:
 @pytest.fixture
 def loaded(ready: Pipeline) -> Pipeline:
     (ready.root / "own_audit.py").write_text("def run(config, record):\n    return {}\n")
-    ready.save(phases={"audit": {"function": "own_audit:run"}})
+    archive = {"archive": str(ready.root / "archive")}
+    ready.save(phases={"audit": {"function": "own_audit:run"}, "stage_cleaning": archive})
     assert ready.do("run").code == 0
     return ready
 

@@ -274,6 +274,17 @@ async def test_an_effect_whose_answer_was_lost_at_the_port_is_not_repeated(bucke
     assert await archive.keep(chunk, path) is False
 
 
+async def test_doctor_looks_at_the_bucket_and_writes_nothing(s3, bucket, given, tmp_path, monkeypatch):
+    found = await Archive(ArchivePlace(f"s3://{bucket}/not/yet", given), direct).check()
+    assert (found.name, found.ok) == ("phases.stage_cleaning.archive", True)
+    assert s3.objects(bucket) == {}
+    missing = await Archive(ArchivePlace("s3://no-such-bucket/a", given), direct).check()
+    assert (missing.ok, "no-such-bucket" in missing.found) == (False, True)
+    wrong = access(monkeypatch, s3.url, secret="no-such-secret-55")
+    with pytest.raises(ConfigurationError, match="denies access"):
+        await Archive(ArchivePlace(f"s3://{bucket}/a", wrong), direct).check()
+
+
 def world_of(root: Path, archive: str, given: ArchiveAccess) -> World:
     cleaning = {"archive": archive, "archive_access": given.model_dump(mode="json", exclude_none=True)}
     world = World(root, {"phases": {"stage_cleaning": cleaning}})
