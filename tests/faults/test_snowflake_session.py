@@ -91,7 +91,7 @@ def world(place, tmp_path) -> World:
 
 @asynccontextmanager
 async def opened(world: World, **other: Any) -> AsyncIterator[Account]:
-    """By the sessions' clock no time passes: that the driver's tries are many is never a guess of theirs."""
+    """No time passes by its clock: a slow machine looks like a driver that tries again, which leaves doubts."""
     account = Account(world.settings(**other), clock=lambda: 0.0)
     try:
         yield account
