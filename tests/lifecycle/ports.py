@@ -50,3 +50,20 @@ def trap(number: int, moment: Moment) -> Port:
             raise TransientError("the answer was lost on its way", code="answer_lost")
 
     return port
+
+
+def trap_at(name: str, occurrence: int, moment: Moment) -> Port:
+    """The same at the `occurrence`-th effect of that name, counted from 1: others may come in another order."""
+    seen = 0
+
+    @contextmanager
+    def port(effect: str) -> Iterator[None]:
+        nonlocal seen
+        seen += effect == name
+        if effect != name or seen != occurrence:
+            yield
+            return
+        with trap(0, moment)(effect):
+            yield
+
+    return port

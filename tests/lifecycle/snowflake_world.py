@@ -1,0 +1,149 @@
+"""A small world whose target is Snowflake: Parquet files, a fresh database of the test server, a drive table.
+
+Its user is its own, so that faults can be meant for it alone (`fault`). A world can be sent to a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import snowflake.connector
+
+from service.app import account_of, opened
+from service.config import parse_config
+from service.events import Emit
+from service.settings import PipelineConfig
+from state.model import Run
+from state.port import Port, direct
+from state.registry import backend
+from tests.lifecycle.world import World, defaults, merged
+from tests.snowflake.running import Place
+
+DRIVES = ("sqlite", "snowflake")
+"""Kinds of drive table that a world may have."""
+
+os.environ.setdefault("SLUICEWAY_TEST_PASSWORD", "secret")
+
+
+@dataclass(frozen=True)
+class SnowflakeWorld(World):
+    """`connection`: of the place, see `tests/snowflake/running.py`. `drive`: one of `DRIVES`."""
+
+    connection: Mapping[str, Any] = field(default_factory=dict)
+    drive: str = "sqlite"
+
+    @property
+    def schema(self) -> str:
+        return f"{self.connection['database']}.{self.connection['schema']}"
+
+    @property
+    def user(self) -> str:
+        return f"U_{self.connection['database']}"
+
+    @property
+    def config(self) -> PipelineConfig:
+        return parse_config(merged(snowflake_defaults(self), self.settings))
+
+    def made(self) -> SnowflakeWorld:
+        """With its drive table in place."""
+        asyncio.run(self._init())
+        return self
+
+    async def _init(self) -> None:
+        config = self.config
+        async with account_of(config) as account:
+            await backend(config.drive_table, account).init()
+
+    async def run_due(self, port: Port = direct, emit: Emit = lambda _event: None) -> list[Run]:
+        async with opened(self.config, emit, port) as worker:
+            return await worker.run_due()
+
+    def query(self, sql: str, *values: Any) -> list[tuple]:
+        """By an operator, in the world's schema."""
+        with self.hand() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return cursor.fetchall()
+
+    def execute(self, sql: str) -> None:
+        self.query(sql)
+
+    @contextmanager
+    def hand(self) -> Iterator[snowflake.connector.SnowflakeConnection]:
+        """An operator's session."""
+        parameters = {"TIMEZONE": "UTC"}
+        with snowflake.connector.connect(**self.connection, session_parameters=parameters) as connection:
+            yield connection
+
+    def content_hash(self) -> str:
+        rows = self.query('SELECT id, "AT", version, value FROM events ORDER BY id, "AT"')
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def receipts(self) -> list[str]:
+        """Run names of all receipts in the target."""
+        return [name for (name,) in self.query(f"SELECT run_name FROM {LOADS} WHERE kind = 'receipt'")]
+
+    def left_in_stage(self) -> list[str]:
+        """Files and tables of runs that nobody removed."""
+        tables = self.query(
+            "SELECT table_name FROM information_schema.tables WHERE STARTSWITH(table_name, 'EVENTS_STAGE_')"
+            " AND table_name <> 'EVENTS_STAGE_EMPTY'"
+        )
+        return [name for name, *_ in tables + self.query("LIST @SLUICEWAY")]
+
+
+LOADS = "EVENTS__SLUICEWAY_LOADS"
+
+
+def snowflake_defaults(world: SnowflakeWorld) -> dict:
+    """The configuration, with Snowflake as target and nothing that waits for long."""
+    place, settings = world.connection, defaults(world.root)
+    if world.drive == "snowflake":
+        settings["drive_table"] = {"type": "snowflake", "database_schema": world.schema}
+    return {
+        **settings,
+        "stage_system": {"stage": f"{world.schema}.SLUICEWAY"},
+        "target_system": {
+            "type": "snowflake",
+            "table": f"{world.schema}.EVENTS",
+            "mode": "merge",
+            "key": ["id"],
+            "version": "version",
+        },
+        "snowflake_connection": {
+            "account": "test",
+            "user": world.user,
+            "role": place["role"],
+            "warehouse": place["warehouse"],
+            "host": place["host"],
+            "port": place["port"],
+            "protocol": "http",
+            "password": {"env": "SLUICEWAY_TEST_PASSWORD"},
+            "allow_password": True,
+            "request_timeout_seconds": 20,
+        },
+    }
+
+
+def world_at(place: Place, root: Path, settings: dict | None = None, drive: str = "sqlite") -> SnowflakeWorld:
+    """A world in this place, its drive table made."""
+    return SnowflakeWorld(root, settings or {}, place.connection, drive).made()
+
+
+@contextmanager
+def fault(place: Place, act: str, **rule: Any) -> Iterator[dict[str, Any]]:
+    """A fault of `tests/snowflake/server/faults.py` for the world's user; filled with what it did at the end."""
+    user = f"U_{place.database}"
+    added = place.server.post("/test/faults", {"act": act, "user": user, **rule})
+    told: dict[str, Any] = {}
+    try:
+        yield told
+    finally:
+        told |= place.server.get(f"/test/faults/{added['id']}")
+        place.server.delete(f"/test/faults/{added['id']}")
