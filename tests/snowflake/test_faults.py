@@ -7,7 +7,7 @@ import time
 import pytest
 from snowflake.connector import errors
 
-from tests.snowflake.accounts import fails, fault
+from tests.snowflake.accounts import fails, fault, until
 
 
 async def table(place, connection) -> None:
@@ -90,7 +90,7 @@ async def test_a_permanent_status_ends_in_bounded_time(place, status, errno):
             assert told()["fired"] == (1 if status == 403 else 3)
 
 
-async def test_a_hanging_server_is_given_up_and_the_statement_still_runs(place):
+async def test_a_server_that_hangs_is_waited_for(place):
     async with place.connect() as connection:
         await table(place, connection)
         with fault(place, "hang", sql="INSERT", seconds=1.0) as told:
@@ -98,6 +98,19 @@ async def test_a_hanging_server_is_given_up_and_the_statement_still_runs(place):
             await place.rows(connection, "INSERT INTO t VALUES (1)")
             assert time.monotonic() - started >= 1.0
             assert told()["fired"] == 1
+
+
+async def test_a_statement_that_the_client_gives_up_is_done_all_the_same(place):
+    """The driver's `query_timeout`: it stops waiting with errno 14, and cancels nothing."""
+    async with place.connect(query_timeout=1) as connection, place.connect() as other:
+        await table(place, other)
+        with fault(place, "hang", sql="INSERT", seconds=2.0):
+            error = await fails(place.rows(connection, "INSERT INTO t VALUES (1)"))
+            assert (type(error), error.errno) == (errors.OperationalError, 14)
+            assert await place.rows(other, "SELECT count(*) FROM t") == [(0,)]
+            await until(lambda: ran(place, "INSERT INTO t VALUES (1)"))
+        await place.rows(connection, "SELECT 1")
+        assert await place.rows(other, "SELECT count(*) FROM t") == [(1,)]
 
 
 async def test_an_error_of_the_server_on_demand(place):
@@ -177,3 +190,21 @@ async def test_an_upload_that_is_refused_for_good_is_an_error(place, file):
         with fault(place, "status", database=None, method="PUT", path="^/storage/", status=403, times=None):
             await fails(put(place, connection, file))
         assert await place.rows(connection, "LIST @st") == []
+
+
+async def test_a_download_that_breaks_is_done_again_by_the_driver(place, file, tmp_path):
+    async with place.connect() as connection:
+        await place.rows(connection, "CREATE STAGE st")
+        await put(place, connection, file)
+        with fault(place, "status", database=None, method="GET", path="^/storage/", status=503) as told:
+            await place.rows(connection, f"GET @st/rows.bin 'file://{tmp_path}/down/'")
+            assert told()["fired"] == 1
+        assert (tmp_path / "down" / "rows.bin").read_bytes() == file.read_bytes()
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(place):
+    async with place.connect() as connection:
+        with fault(place, "status", sql="SELECT 7", status=503, headers={"retry-after": "1"}):
+            started = time.monotonic()
+            assert await place.rows(connection, "SELECT 7") == [(7,)]
+            assert time.monotonic() - started >= 1.0
