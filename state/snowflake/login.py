@@ -28,6 +28,9 @@ LOGOUT_SECONDS = 5
 TRIES = 5
 """HTTP tries of one request. The driver repeats it under the same id, so that the server runs it once."""
 
+SAME_SECONDS = 5
+"""Up to so many seconds the answers of a server cannot tell two clocks apart."""
+
 WAITS_MILLISECONDS = (250, 4_000)
 """Shortest and longest wait between two tries; the driver crashes on a longest that is shorter."""
 
@@ -159,6 +162,8 @@ def _told_more(error: SluicewayError, offset: float | None) -> SluicewayError:
     if offset is None:
         return error
     told = f"this machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} Snowflake's"
+    if abs(offset) < SAME_SECONDS:
+        told = f"by its answers, Snowflake's clock and this machine's differ by less than {SAME_SECONDS} s"
     return type(error)(f"{error.message}; {told}", hint=error.hint, code=error.code)
 
 

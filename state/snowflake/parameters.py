@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from state.errors import ConfigurationError
+from state.snowflake.names import text
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
+
+PLAIN = re.compile(r"\d+|true|false")
+"""Values that a statement takes without quotes."""
 
 
 def parameters(settings: SnowflakeConnection, tag: Tag) -> dict[str, str]:
@@ -29,12 +34,22 @@ def parameters(settings: SnowflakeConnection, tag: Tag) -> dict[str, str]:
     }
 
 
+def differing(wanted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """Those of the wanted parameters that are not so."""
+    return {name: value for name, value in wanted.items() if found.get(name, "").lower() != value.lower()}
+
+
+def setting(wanted: Mapping[str, str]) -> str:
+    """The statement that sets these parameters in a session that is open."""
+    told = (f"{name} = {value if PLAIN.fullmatch(value) else text(value)}" for name, value in wanted.items())
+    return f"ALTER SESSION SET {' '.join(told)}"
+
+
 def require(wanted: Mapping[str, str], found: Mapping[str, str]) -> None:
     """Raise `ConfigurationError` if a parameter did not become what was asked for."""
     wrong = [
         f"{name} is {found.get(name, 'not shown')!r} instead of {value!r}"
-        for name, value in wanted.items()
-        if found.get(name, "").lower() != value.lower()
+        for name, value in differing(wanted, found).items()
     ]
     if wrong:
         raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import doubted, ends_session, explain
 from state.snowflake.login import Login
 from state.snowflake.names import text
-from state.snowflake.parameters import parameters, require
+from state.snowflake.parameters import differing, parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
 from state.snowflake.values import bound, read
@@ -103,7 +104,8 @@ class Session:
 
         `path`: absolute. `location`: as it stands in a statement, `@DB.SCHEMA.STAGE/folder/`. It is streamed.
         """
-        (record,) = await self.records(f"PUT {text(f'file://{path}')} {location} {PUT_OPTIONS}")
+        source = text("file://" + glob.escape(str(path)))  # the driver takes `?`, `*` and `[` for wildcards
+        (record,) = await self.records(f"PUT {source} {location} {PUT_OPTIONS}")
         return record
 
     async def tag(self, tag: Tag) -> None:
@@ -202,12 +204,14 @@ class Account:
         self._closed = False
 
     @asynccontextmanager
-    async def session(self, tag: Tag, *, fresh: bool = False) -> AsyncIterator[Session]:
-        """A session for as long as the block lasts; `fresh`: opened after this call began.
+    async def session(self, tag: Tag, *, fresh: bool = False, known: str | None = None) -> AsyncIterator[Session]:
+        """A session for as long as the block lasts; `fresh`: opened after this call began, unless the one of the
+        id `known` is idle.
 
         One that the block leaves by an exception or in a transaction is closed, which undoes what is open in it.
         """
-        session = (None if fresh else await self._kept(tag)) or await self._opened(tag)
+        kept = None if fresh and known is None else await self._kept(tag, known if fresh else None)
+        session = kept or await self._opened(tag)
         try:
             yield session
         except BaseException:
@@ -224,16 +228,22 @@ class Account:
         while self._idle:
             await self._idle.pop()[0].close()
 
-    async def _kept(self, tag: Tag) -> Session | None:
-        """An idle session, as far as can be told for nothing; one that was idle for long is asked."""
-        while self._idle:
-            session, since = self._idle.pop()
+    async def _kept(self, tag: Tag, known: str | None) -> Session | None:
+        """An idle session, any or the one that is `known`, as far as can be told for nothing; one that was idle
+        for long is asked."""
+        while (place := self._place(known)) is not None:
+            session, since = self._idle.pop(place)
             idle = self._clock() - since
             if idle < PROBED_AFTER or (idle < DROPPED_AFTER and await session.lives()):
                 session.lent(tag)
                 return session
             await session.close()
         return None
+
+    def _place(self, known: str | None) -> int | None:
+        """Where among the idle ones the session stands that was used last, or the one that is `known`."""
+        places = reversed(range(len(self._idle)))
+        return next((place for place in places if known in (None, self._idle[place][0].id)), None)
 
     async def _opened(self, tag: Tag) -> Session:
         return self._session(await self._connected(tag), tag)
@@ -245,10 +255,17 @@ class Account:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""
         connection = await self._login.connect(tag)
         session = self._session(connection, tag)
+        wanted = parameters(self._settings, tag)
         try:
-            found = await session.records("SHOW PARAMETERS")
-            require(parameters(self._settings, tag), {row["key"]: str(row["value"]) for row in found})
+            if missing := differing(wanted, await _shown(session)):
+                await session.rows(setting(missing))
+                require(wanted, await _shown(session))
         except BaseException:
             await session.close()
             raise
         return connection
+
+
+async def _shown(session: Session) -> dict[str, str]:
+    """The parameters of a session as the server shows them."""
+    return {row["key"]: str(row["value"]) for row in await session.records("SHOW PARAMETERS")}

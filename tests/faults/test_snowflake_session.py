@@ -133,6 +133,21 @@ async def test_statements_bear_their_tag_and_nothing_else_is_sent_n4(world):
     assert {one["tag"] for one in ran} == {str(TAG)}
 
 
+@pytest.mark.parametrize("name", ["plain", "a b", "que?stion", "st*ar", "br[a]cket", "per%20cent", "é😀"])
+async def test_the_file_that_is_put_is_the_one_that_was_named(world, tmp_path, name):
+    for folder, content in ((name, b"right"), ("queXstion", b"wrong file"), ("bra", b"wrong file")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "f.parquet").write_bytes(content)
+    stage = f"{world.place.database}.{world.place.schema}.ST"
+    async with opened(world) as account, account.session(TAG) as session:
+        await session.rows(f"CREATE STAGE {stage}")
+        record = await session.put(tmp_path / name / "f.parquet", f"@{stage}/x/")
+        assert (record["status"], record["source_size"]) == ("UPLOADED", 5)
+        assert [(one["name"], one["size"]) for one in await session.records(f"LIST @{stage}")] == [
+            ("st/x/f.parquet", 5)
+        ]
+
+
 # 11: the clock.
 
 

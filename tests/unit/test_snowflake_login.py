@@ -368,6 +368,12 @@ async def test_a_clock_that_is_wrong_is_told_with_its_offset_n8(server, key_file
     assert "NTP" in error.hint
 
 
+async def test_clocks_that_agree_by_now_are_told_so_n8(server, key_file):
+    server.on_login = lambda _request, _body: refused(394303)
+    error = await failed(log_in(server, private_key={"file": key_file}))
+    assert "differ by less than 5 s" in error.message
+
+
 async def test_a_clock_whose_offset_cannot_be_had_is_told_without_it_n8(server, key_file):
     server.on_request = lambda request, body: drop(request, body) if request.method == "HEAD" else None
     server.on_login = lambda _request, _body: refused(394302)

@@ -305,8 +305,34 @@ async def test_a_parameter_that_the_server_did_not_take_ends_the_session_n4(serv
     error = await failed(account, "SELECT 1")
     assert (type(error), error.code) == (ConfigurationError, "session_parameters")
     assert name in error.message
-    assert server.statements == ["SHOW PARAMETERS"]
+    assert [sql.split()[0] for sql in server.statements] == ["SHOW", "ALTER", "SHOW"]
+    assert server.statements[1].startswith(f"ALTER SESSION SET {name} = ")
     assert len(server.at("/session")) == 1
+
+
+async def test_parameters_that_a_login_did_not_take_are_set_by_one_statement_n4(server, account):
+    async with account.session(TAG):
+        pass
+    wanted = server.parameters["session-1"].copy()
+
+    def deaf(_request, body):
+        shown = server.parameters["session-2"]
+        if body["sqlText"].startswith("ALTER SESSION SET "):
+            shown |= wanted
+
+    def forgetful(request, body):
+        answered = server.login(body["data"])
+        server.parameters["session-2"] |= {"LOCK_TIMEOUT": "43200", "TIMEZONE": "America/Los_Angeles"}
+        return answered
+
+    server.on_login, server.on_statement = forgetful, deaf
+    async with account.session(TAG, fresh=True):
+        pass
+    assert server.statements[1:] == [
+        "SHOW PARAMETERS",
+        "ALTER SESSION SET LOCK_TIMEOUT = 1800 TIMEZONE = 'UTC'",
+        "SHOW PARAMETERS",
+    ]
 
 
 # Errors as they come over the wire.

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from state.errors import ConfigurationError
 from state.snowflake.login import options
-from state.snowflake.parameters import parameters, require
+from state.snowflake.parameters import parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
 
@@ -118,6 +118,12 @@ def test_each_parameter_that_came_otherwise_is_named_n4(name, found):
         require(WANTED, shown)
     assert caught.value.code == "session_parameters"
     assert caught.value.hint
+
+
+def test_parameters_are_set_by_one_statement_that_quotes_what_needs_it_n4():
+    assert setting({"LOCK_TIMEOUT": "13", "AUTOCOMMIT": "true", "QUERY_TAG": '{"run":"a\'b"}'}) == (
+        "ALTER SESSION SET LOCK_TIMEOUT = 13 AUTOCOMMIT = true QUERY_TAG = '{\"run\":\"a''b\"}'"
+    )
 
 
 def test_nothing_beside_the_account_is_asked_and_nothing_is_kept():
