@@ -194,12 +194,9 @@ class SnowflakeLoader:
     async def _reading(self, attempt: Attempt | None, phase: Phase) -> AsyncIterator[Work]:
         """A session that sees what the run wrote: the one that wrote it, or one that is opened now (G-7). Without
         an attempt: what stood in the load table when the fence was raised last."""
-        tag, writer = self._tag(attempt, phase.value), FENCE if attempt is None else attempt.run.hash
-        async with self._account.session(tag) as session, self._knowing():
-            if session.id == self._writers.get(writer):
-                yield self._work(session)
-                return
-        async with self._account.session(tag, fresh=True) as session, self._knowing():
+        tag = self._tag(attempt, phase.value)
+        writer = self._writers.get(FENCE if attempt is None else attempt.run.hash)
+        async with self._account.session(tag, fresh=True, known=writer) as session, self._knowing():
             yield self._work(session)
 
     @asynccontextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.contract.loader_desk import APPEND, CONTRACT, attempt, desk, rows
+from state.model import Window
+from tests.contract.loader_desk import APPEND, CONTRACT, HOUR, START, attempt, desk, rows
 from tests.contract.loader_snowflake import SnowflakePlace
 
 PAGE = Path(__file__).parents[2] / "docs" / "snowflake-statements.md"
@@ -118,6 +120,25 @@ async def test_what_depends_on_a_write_is_asked_in_its_session_g7(snowflake_plac
     async with desk(lambda _folder: snowflake_place) as d:
         await window(d, recorder, 1, 2)
         assert len({one["session"] for one in recorder.all()}) == 1
+
+
+async def test_runs_side_by_side_read_in_the_sessions_that_wrote_for_them(snowflake_place):
+    """No read opens a session of its own where the one that wrote is at hand: as many as work at once."""
+    recorder = Recorder(snowflake_place)
+    async with desk(lambda _folder: snowflake_place) as d:
+        loader = d.loader()
+        await loader.prepare(CONTRACT)
+
+        async def run(number):
+            span = Window(START + number * HOUR, START + (number + 1) * HOUR)
+            staged = await d.stage(loader, attempt(number, span), rows((f"k{number}", 1, 1)))
+            await staged.counts()
+            await staged.merge()
+            await staged.counts()
+
+        for first in (1, 4, 7):
+            await asyncio.gather(*(run(number) for number in range(first, first + 3)))
+        assert len({one["session"] for one in recorder.all()}) <= 4
 
 
 async def test_counts_of_another_loader_are_asked_in_a_session_opened_for_them_g7(snowflake_place):
