@@ -267,23 +267,28 @@ class Transactions:
         current = self._open.get(transaction)
         if current is None:
             return
-        session = current.owner.session
-        for one in watch.of(self.server).of_session(session.id):
+        for one in watch.of(self.server).of_session(current.owner.session.id):
             watch.of(self.server).cancel(one.statement.query_id)
-        with session.lock:
-            if self._of(session) is current:
-                self._roll_back(current)
-                if self.after_abort == "autocommit":
-                    self._end(current, commit=False)
+        with current.owner.session.lock:
+            self._abort(current)
+
+    def _abort(self, current: Open) -> None:
+        if self._of(current.owner.session) is current and not current.aborted:
+            self._roll_back(current)
+            if self.after_abort == "autocommit":
+                self._end(current, commit=False)
 
     def abort_idle(self) -> None:
-        """A chore: transactions that were idle for too long are aborted."""
+        """A chore: transactions that were idle for too long are aborted. One that works is never waited for."""
         blocking = {owner.transaction.id for owner in self.locks.blocking()}
-        for current in list(self._open.values()):
+        for current in self.open():
             allowed = self.idle_seconds if current.id in blocking else self.idle_unblocking_seconds
-            since = current.idle_since
-            if since is not None and time.monotonic() - since > allowed and not current.aborted:
-                self.abort(current.id)
+            since, lock = current.idle_since, current.owner.session.lock
+            if since is not None and time.monotonic() - since > allowed and lock.acquire(blocking=False):
+                try:
+                    self._abort(current)
+                finally:
+                    lock.release()
 
     def in_engine(self, session: Session) -> bool:
         """Whether the engine has a transaction of this session."""
