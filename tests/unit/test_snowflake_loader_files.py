@@ -1,0 +1,176 @@
+"""Answers of PUT, LIST and COPY as the Snowflake loader takes them: everything of every file, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from loaders.snowflake import copying
+from loaders.snowflake.files import BLOCK, StageFiles, listed, named_as
+from loaders.snowflake.names import names
+from loaders.snowflake.schema import Wanted
+from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
+from state.errors import RestartAttempt
+from state.model import Chunk
+from state.port import direct
+from state.snowflake.names import parse
+
+TARGET = SnowflakeTarget(type="snowflake", table="db.s.events", key=("id",))
+STAGE = SnowflakeStage(stage="db.raw.landing")
+TABLE = parse("DB.S.EVENTS")
+
+
+class Told:
+    """A session that answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.asked = []
+
+    async def put(self, path, location):
+        self.asked.append((path.name, location))
+        return self.answers.pop(0)
+
+    async def records(self, sql):
+        self.asked.append(sql)
+        return self.answers.pop(0)
+
+
+def written(folder, name="p/h/x.parquet", rows=3):
+    """A chunk and its file, under another name than the chunk's."""
+    path = folder / "1.part"
+    pq.write_table(pa.table({"a": list(range(rows))}), path)
+    data = path.read_bytes()
+    return Chunk(name, rows, len(data), hashlib.sha256(data).hexdigest()), path
+
+
+def uploaded(chunk, **other):
+    return {"status": "UPLOADED", "source_size": chunk.bytes, "target_size": chunk.bytes + 9, **other}
+
+
+def test_a_file_is_put_under_its_chunks_name_and_nothing_is_left_beside_it(tmp_path):
+    chunk, path = written(tmp_path)
+    session = Told(uploaded(chunk))
+    files = StageFiles(names(TARGET, STAGE), direct)
+    staged = asyncio.run(files.put(session, chunk, path))
+    assert session.asked == [("x.parquet", '@"DB"."RAW"."LANDING"/p/h/')]
+    assert (staged.name, staged.bytes, staged.rows) == (chunk.name, chunk.bytes, 3)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "other", [{"status": "SKIPPED"}, {"status": "FAILED", "message": "no"}, {"source_size": 1}, {"status": None}]
+)
+def test_anything_but_uploaded_in_full_is_refused_f2(tmp_path, other):
+    chunk, path = written(tmp_path)
+    files = StageFiles(names(TARGET, STAGE), direct)
+    with pytest.raises(RestartAttempt, match=chunk.name):
+        asyncio.run(files.put(Told(uploaded(chunk, **other)), chunk, path))
+    assert files.known.get(chunk.name) is None
+
+
+def test_a_file_keeps_its_name_where_it_is_right(tmp_path):
+    with named_as(tmp_path / "a", "a") as same:
+        assert same == tmp_path / "a"
+    (tmp_path / "a").write_bytes(b"x")
+    with named_as(tmp_path / "a", "b") as other:
+        assert other.read_bytes() == b"x"
+        assert other.name == "b"
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["a"]
+
+
+def test_a_padded_file_is_taken_for_its_chunk_and_one_of_another_size_is_not(tmp_path):
+    chunk, path = written(tmp_path)
+    files = StageFiles(names(TARGET, STAGE), direct)
+    asyncio.run(files.put(Told(uploaded(chunk)), chunk, path))
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+
+    def kept(size, told):
+        record = {
+            "name": f"landing/{chunk.name}",
+            "size": size,
+            "md5": told,
+            "last_modified": "Tue, 24 Nov 2026 23:00:00 GMT",
+        }
+        return files.found({chunk.name: listed(record)}, [chunk]) == [chunk]
+
+    padded = (chunk.bytes // BLOCK + 1) * BLOCK
+    assert kept(chunk.bytes, md5)
+    assert kept(chunk.bytes, md5.upper())
+    assert kept(chunk.bytes, f"{md5}-2")  # of an upload in parts, which is no MD5
+    assert kept(padded, "0" * 32)
+    assert not kept(chunk.bytes, "0" * 32)
+    assert not kept(chunk.bytes - 1, md5)
+    assert not kept(padded + BLOCK, md5)
+
+
+def answer(chunk, **other):
+    row = {
+        "file": f"landing/{chunk.name}",
+        "status": "LOADED",
+        "rows_parsed": 3,
+        "rows_loaded": 3,
+        "errors_seen": 0,
+    }
+    return {**row, **other}
+
+
+COPIES = [
+    {"status": "LOAD_SKIPPED", "rows_parsed": 0, "rows_loaded": 0},
+    {"status": "PARTIALLY_LOADED"},
+    {"status": "LOAD_FAILED"},
+    {"rows_loaded": 2},
+    {"rows_parsed": 4},
+    {"errors_seen": 1},
+    {"file": "landing/other.parquet"},
+]
+
+
+class Work:
+    """What `load` needs of a call."""
+
+    port = staticmethod(direct)
+    names = names(TARGET, STAGE)
+
+    def __init__(self, session):
+        self.session = session
+
+
+@pytest.mark.parametrize("other", COPIES)
+def test_anything_but_every_row_of_the_file_is_refused_f6(tmp_path, other):
+    chunk, _ = written(tmp_path)
+    with pytest.raises(RestartAttempt, match=chunk.name):
+        asyncio.run(copying.load(Work(Told([answer(chunk, **other)])), TABLE, [], [chunk]))
+
+
+def test_a_file_that_nobody_named_is_refused_f6(tmp_path):
+    chunk, _ = written(tmp_path)
+    told = [answer(chunk), answer(chunk, file="landing/p/h/stray.parquet")]
+    with pytest.raises(RestartAttempt, match="stray"):
+        asyncio.run(copying.load(Work(Told(told)), TABLE, [], [chunk]))
+
+
+def test_a_copy_names_its_files_and_fixes_every_option_f4_f7_f8(tmp_path):
+    chunk, _ = written(tmp_path)
+    session = Told([answer(chunk)])
+    column = Wanted('we"ird', 'WE"IRD', "NUMBER(38,0)")
+    assert asyncio.run(copying.load(Work(session), TABLE, [column], [chunk])) == {chunk.name: 3}
+    [sql] = session.asked
+    assert '$1:"we""ird"::NUMBER(38,0)' in sql
+    assert f"FILES = ('{chunk.name}')" in sql
+    for words in (
+        "TYPE = PARQUET",
+        "USE_VECTORIZED_SCANNER = TRUE",
+        "USE_LOGICAL_TYPE = TRUE",
+        "BINARY_AS_TEXT = FALSE",
+        "REPLACE_INVALID_CHARACTERS = FALSE",
+        "NULL_IF = ()",
+        "ON_ERROR = ABORT_STATEMENT",
+    ):
+        assert words in sql
+    assert not any(word in sql for word in ("PATTERN", "FORCE", "PURGE"))
