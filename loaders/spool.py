@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from state.port import Port, direct
 
 FINISHED, UNFINISHED = ".parquet", ".parquet.part"
 """Endings of the files here; what ends otherwise is not ours."""
+UPLOADING = ".put-"
+"""What the folders here begin with that hold a file under another name while it is uploaded."""
 
 
 class OpenChunk(Protocol):
@@ -62,6 +65,8 @@ class Spool:
             for file in self.directory.iterdir():
                 if file.name.endswith((FINISHED, UNFINISHED)):
                     file.unlink()
+                elif file.name.startswith(UPLOADING):
+                    shutil.rmtree(file)
 
     def _locked(self) -> int:
         file = os.open(self.directory / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
