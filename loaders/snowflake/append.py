@@ -37,7 +37,7 @@ async def looked(plan: Plan) -> int:
     queries = [
         f"SELECT COUNT(*) FROM {plan.stage.sql}",
         f"SELECT COUNT(*) FROM {plan.rows} r",
-        f"SELECT COUNT(*) FROM {plan.rows} r WHERE ({plan.in_window}) IS NOT TRUE",
+        f"SELECT COUNT(*) FROM {plan.rows} r WHERE NOT COALESCE({plan.in_window}, FALSE)",
         f"SELECT COUNT(*) FROM {plan.target} WHERE {plan.in_window} AND {RUN_NAME} IS NOT NULL AND {RUN_NAME}"
         f" NOT IN (SELECT RUN_NAME FROM {plan.work.ledger.sql} WHERE KIND = 'receipt')",
         *invalid(plan),

@@ -13,8 +13,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from loaders.base import Staged
 from loaders.snowflake.names import Names
 from loaders.snowflake.recent import Recent
+from loaders.spool import UPLOADING, explained
 from state.errors import RestartAttempt
 from state.model import Chunk, RunId
 from state.port import Port
@@ -65,8 +66,9 @@ class StageFiles:
         """Bring a file to the stage under the chunk's name. Raises `RestartAttempt` if the file is not the chunk,
         or if Snowflake says anything but that it took it whole."""
         md5, rows, columns = await asyncio.to_thread(read, chunk, path)
-        with named_as(path, PurePosixPath(chunk.name).name) as source, self._port("loader.put.upload"):
-            told = await session.put(source, self._names.location(f"{PurePosixPath(chunk.name).parent}/"))
+        async with named_as(path, PurePosixPath(chunk.name).name) as source:
+            with self._port("loader.put.upload"):
+                told = await session.put(source, self._names.location(f"{PurePosixPath(chunk.name).parent}/"))
         if told.get("status") != "UPLOADED" or int(told.get("source_size") or -1) != chunk.bytes:
             raise RestartAttempt(
                 f"PUT of {chunk.name} ended as {told.get('status')} with {told.get('source_size')} of"
@@ -78,8 +80,17 @@ class StageFiles:
         return Staged(chunk.name, int(told["source_size"]), rows)
 
     async def under(self, session: Session, run: RunId) -> dict[str, Listed]:
-        """All files of a run of this pipeline by name."""
-        found = await session.records(f"LIST {self._names.location(self._names.folder(run))}")
+        """All files of a run by name."""
+        return await self._listed(session, self._names.folder(run))
+
+    async def of_runs(self, session: Session, pipeline: str, runs: Collection[RunId]) -> list[Listed]:
+        """All files of some runs of a pipeline, in one statement however many runs they are."""
+        hashes = {run.hash for run in runs}
+        found = await self._listed(session, f"{pipeline}/")
+        return [file for file in found.values() if file.name.split("/")[1] in hashes]
+
+    async def _listed(self, session: Session, folder: str) -> dict[str, Listed]:
+        found = await session.records(f"LIST {self._names.location(folder)}")
         return {file.name: file for file in (listed(record) for record in found)}
 
     def found(self, there: Mapping[str, Listed], chunks: Iterable[Chunk]) -> list[Chunk]:
@@ -133,7 +144,7 @@ def listed(record: Mapping[str, object]) -> Listed:
 def read(chunk: Chunk, path: Path) -> tuple[str, int, pa.Schema]:
     """MD5, rows and columns of a chunk's file. Raises `RestartAttempt` if its bytes are not the chunk's."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    with path.open("rb") as file:
+    with explained(path.parent), path.open("rb") as file:
         while block := file.read(1 << 20):
             sha256.update(block)
             md5.update(block)
@@ -148,15 +159,23 @@ def read(chunk: Chunk, path: Path) -> tuple[str, int, pa.Schema]:
     return md5.hexdigest(), footer.num_rows, footer.schema.to_arrow_schema()
 
 
-@contextmanager
-def named_as(path: Path, name: str) -> Iterator[Path]:
-    """The file under another last name: PUT takes over the local one. A hard link, so no byte is copied."""
-    if path.name == name:
-        yield path.absolute()
-        return
-    folder = Path(tempfile.mkdtemp(prefix=".put-", dir=path.parent.absolute()))
+@asynccontextmanager
+async def named_as(path: Path, name: str) -> AsyncIterator[Path]:
+    """The file under another last name, because PUT takes over the local one. A hard link: no byte is copied."""
+    link = await asyncio.to_thread(linked, path, name)
     try:
-        os.link(path, folder / name)
-        yield folder / name
+        yield link
     finally:
-        shutil.rmtree(folder)
+        await asyncio.to_thread(shutil.rmtree, link.parent)
+
+
+def linked(path: Path, name: str) -> Path:
+    """A hard link in a folder of its own, which the spool removes at its next start if nobody does before."""
+    with explained(path.parent):
+        folder = Path(tempfile.mkdtemp(prefix=UPLOADING, dir=path.parent.absolute()))
+        try:
+            os.link(path, folder / name)
+        except OSError:
+            folder.rmdir()
+            raise
+    return folder / name

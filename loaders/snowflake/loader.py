@@ -160,14 +160,13 @@ class SnowflakeLoader:
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
     ) -> int:
+        if not runs:
+            return 0
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
-            staged = await preparing.stage_there(work.session, work.names)
-            removed = 0
-            for run in runs if staged else ():  # a first attempt may have died before it made the stage
-                there = await self._files.under(work.session, run)
-                old = [file.name for file in there.values() if file.modified < older_than]
-                removed += await self._files.remove(work.session, set(old) - kept, "sweep")
+            staged = await self._files.of_runs(work.session, self._pipeline, runs)
+            old = {file.name for file in staged if file.modified < older_than}
+            removed = await self._files.remove(work.session, old - kept, "sweep")
             tables = await looking.orphan_tables(work, runs, keep_tables, older_than)
             await looking.drop(work, tables, "sweep")
             return removed + len(tables)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from loaders.snowflake import copying
-from loaders.snowflake.files import BLOCK, StageFiles, listed, named_as
+from loaders.snowflake.files import BLOCK, StageFiles, linked, listed, named_as
 from loaders.snowflake.names import names
 from loaders.snowflake.schema import Wanted
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
-from state.errors import RestartAttempt
+from loaders.spool import Spool
+from state.errors import ConfigurationError, RestartAttempt
 from state.model import Chunk
 from state.port import direct
 from state.snowflake.names import parse
@@ -74,14 +74,28 @@ def test_anything_but_uploaded_in_full_is_refused_f2(tmp_path, other):
     assert files.known.get(chunk.name) is None
 
 
-def test_a_file_keeps_its_name_where_it_is_right(tmp_path):
-    with named_as(tmp_path / "a", "a") as same:
-        assert same == tmp_path / "a"
-    (tmp_path / "a").write_bytes(b"x")
-    with named_as(tmp_path / "a", "b") as other:
-        assert other.read_bytes() == b"x"
-        assert other.name == "b"
-    assert [path.name for path in Path(tmp_path).iterdir()] == ["a"]
+async def test_a_file_bears_another_name_for_the_time_of_its_upload(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    async with named_as(path, "b") as other:
+        assert (other.name, other.is_absolute(), other.read_bytes()) == ("b", True, b"x")
+    assert left(tmp_path) == ["a"]
+    with pytest.raises(ConfigurationError, match="no such file"):
+        await named_as(tmp_path / "gone", "b").__aenter__()
+    assert left(tmp_path) == ["a"]
+
+
+def left(folder):
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_a_dead_process_was_uploading_is_removed_at_the_next_start_x10(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"x")
+    linked(tmp_path / "a.parquet", "b.parquet")
+    spool = Spool(tmp_path, 1)
+    spool.open()
+    spool.close()
+    assert left(tmp_path) == [".lock"]
 
 
 def test_a_padded_file_is_taken_for_its_chunk_and_one_of_another_size_is_not(tmp_path):
