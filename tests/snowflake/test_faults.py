@@ -143,6 +143,14 @@ async def test_a_session_expires_at_the_nth_statement(place, code):
                 assert (await fails(place.rows(connection, "SELECT 2"))).errno == int(code)
 
 
+async def test_the_statements_of_a_phase_are_met_by_their_tag(place):
+    async with place.connect(session_parameters={"QUERY_TAG": '{"phase":"one"}'}) as connection:
+        with fault(place, "error", tag='"phase":"two"', code="000001", state="00001", times=None):
+            assert await place.rows(connection, "SELECT 1") == [(1,)]
+            await place.rows(connection, """ALTER SESSION SET QUERY_TAG = '{"phase":"two"}'""")
+            assert (await fails(place.rows(connection, "SELECT 1"))).errno == 1
+
+
 async def test_a_login_can_be_dropped_too(place):
     with fault(place, "drop_before", path="login-request") as told:
         async with place.connect() as connection:

@@ -174,6 +174,26 @@ async def test_show_grants_tells_what_a_role_has(place):
         assert [row[1:6] for row in rows] == [("SELECT", "TABLE", f"{place.database}.S.T", "ROLE", how["role"])]
 
 
+@pytest.mark.parametrize(("what", "on"), [("TABLES", ON_T), ("STAGES", ON_ST)])
+async def test_show_tells_a_role_of_nothing_that_it_has_no_privilege_on(place, what, on):
+    await prepared(place)
+    name = on[1].rsplit(".", 1)[-1]
+    async with place.connect(**role(place, *TABLE, ("REFERENCES", *on))) as connection:
+        for scope in ("", f" IN SCHEMA {place.database}.S", f" IN DATABASE {place.database}"):
+            assert [row[1] for row in await place.rows(connection, f"SHOW {what}{scope}")] == [name]
+        assert await place.rows(connection, f"SHOW {'STAGES' if what == 'TABLES' else 'TABLES'}") == []
+    async with place.connect(**role(place, TABLE[0], ("REFERENCES", *on))) as connection:
+        assert (await fails(place.rows(connection, f"SHOW {what} IN SCHEMA {place.database}.S"))).errno == 2043
+        assert await place.rows(connection, f"SHOW {what} IN DATABASE {place.database}") == []
+
+
+async def test_a_database_without_a_privilege_is_not_shown_and_not_entered(place):
+    async with place.connect(**role(place, USE)) as connection:
+        assert await place.rows(connection, "SELECT CURRENT_DATABASE()") == [(None,)]
+        assert [row for row in await place.rows(connection, "SHOW DATABASES") if row[1] == place.database] == []
+        assert (await fails(place.rows(connection, f"USE DATABASE {place.database}"))).errno == 2003
+
+
 async def test_a_user_uses_the_roles_that_it_has(place):
     user, lower = f"U_{place.database}", f"LOWER_{place.database}"
     place.server.put(f"/test/users/{user}", {"password": "p", "roles": ["FIRST"], "default_role": "FIRST"})

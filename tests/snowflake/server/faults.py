@@ -2,8 +2,9 @@
 
 A rule chooses requests and says what happens to them:
 
-    {"sql": regex, "path": regex, "method": "PUT", "database": name, "user": name,    all that is given must match
-     "nth": 1, "times": 1,                                    from the n-th matching statement on, so many requests
+    {"sql": regex, "path": regex, "tag": regex,                     all that is given must match; tag: QUERY_TAG
+     "method": "PUT", "database": name, "user": name,
+     "nth": 1, "times": 1,                                       from the n-th such statement on, so many requests
      "act": "drop_before" | "drop_during" | "drop_after" | "status" | "hang" | "error" | "expire",
      "status": 503, "headers": {"retry-after": "1"}, "seconds": 5, "bytes": 1000,
      "code": "000625", "state": "57014", "message": "…"}
@@ -34,7 +35,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.snowflake.server import app, tokens
+from tests.snowflake.server import app, parameters, tokens
 from tests.snowflake.server.model import Server, SnowflakeError
 
 REQUESTS = itertools.count(1)
@@ -48,6 +49,7 @@ class Seen:
     method: str
     path: str
     sql: str
+    tag: str
     statement: str
     database: str | None
     user: str | None
@@ -61,6 +63,7 @@ class Rule:
     id: int = 0
     sql: str | None = None
     path: str | None = None
+    tag: str | None = None
     method: str | None = None
     database: str | None = None
     user: str | None = None
@@ -78,7 +81,7 @@ class Rule:
     statements: dict[str, int] = field(default_factory=dict)
 
     def matches(self, seen: Seen) -> bool:
-        patterns = ((self.sql, seen.sql), (self.path, seen.path))
+        patterns = ((self.sql, seen.sql), (self.path, seen.path), (self.tag, seen.tag))
         exact = ((self.method, seen.method), (self.database, seen.database), (self.user, seen.user))
         return all(
             asked is None or re.search(asked, got, re.IGNORECASE | re.DOTALL) for asked, got in patterns
@@ -219,7 +222,8 @@ def look(server: Server, scope: Any, body: bytes) -> Seen:
     if scope["path"].endswith("/login-request"):
         user = str(json.loads(plain).get("data", {}).get("LOGIN_NAME", "")).upper()
     statement = asked["requestId"] if sql and "requestId" in asked else f"request {next(REQUESTS)}"
-    return Seen(scope["method"], scope["path"], sql, statement, database, user)
+    tag = str(parameters.get(session, "QUERY_TAG")) if session else ""
+    return Seen(scope["method"], scope["path"], sql, tag, statement, database, user)
 
 
 def routes(server: Server) -> list[Route]:

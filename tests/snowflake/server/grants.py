@@ -10,8 +10,8 @@ What is asked before which statement follows the "Access control requirements" o
     DESCRIBE                    any privilege                          USE, login        USAGE on the warehouse
     USE DATABASE, USE SCHEMA    USAGE
 
-Not emulated: SHOW leaves nothing out, GRANT needs no privilege, secondary roles are never in force, a stage's or
-file format's own privileges beside READ and WRITE.
+Not emulated: GRANT needs no privilege, secondary roles are never in force, INFORMATION_SCHEMA leaves nothing out,
+a stage's or file format's own privileges beside READ and WRITE.
 """
 
 from __future__ import annotations
@@ -106,9 +106,12 @@ def handle(statement: Statement, proceed: Proceed) -> Answer:
 
 
 def check(login: app.Login) -> None:
-    """What a session gets of the role and warehouse it asks for."""
-    if not _may_use(roles_of(login.server), login.role, login.warehouse):
+    """What a session gets of the warehouse and the database that it asks for."""
+    roles = roles_of(login.server)
+    if not _may_use(roles, login.role, login.warehouse):
         login.warehouse = None
+    if roles.get(login.role) is not None and not roles.held(str(login.role), DATABASE, (login.database or "",)):
+        login.database = login.schema = None
 
 
 def _may_use(roles: Roles, role: str | None, warehouse: str | None) -> bool:

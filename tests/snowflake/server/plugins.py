@@ -32,6 +32,7 @@ from tests.snowflake.server import (
     transactions,
     users,
     variables,
+    visibility,
     warehouses,
     watch,
 )
@@ -42,6 +43,7 @@ HANDLERS = (
     engine.described,
     watch.handle,
     grants.handle,
+    visibility.handle,
     warehouses.handle,
     consistency.handle,
     transactions.handle,
