@@ -1,11 +1,13 @@
 """`python -m tests.snowflake.server PORT HOME`: serve until told to stop; port 0 takes a free one.
 
-The address is written to `HOME/address` once it listens.
+The address is written to `HOME/address` once it listens. On SIGUSR1 it writes where each of its threads is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -35,4 +37,5 @@ async def serve(port: int, home: Path) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.register(signal.SIGUSR1)
     asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))

@@ -16,39 +16,40 @@ from tests.snowflake.server import types
 from tests.snowflake.server.model import Name, SnowflakeError, Statement
 from tests.snowflake.server.names import literal, within
 
-FAKESNOW: tuple[Callable[[Any], Any], ...] = (
-    transforms.upper_case_unquoted_identifiers,
-    transforms.split,
-    transforms.trim_cast_varchar,
-    transforms.indices_to_json_extract,
-    transforms.json_extract_cast_as_varchar,
-    transforms.json_extract_cased_as_varchar,
-    transforms.json_extract_precedence,
-    transforms.flatten_value_cast_as_varchar,
-    transforms.flatten,
-    transforms.regex_replace,
-    transforms.regex_substr,
-    transforms.values_columns,
-    transforms.to_date,
-    transforms.timestamp_offsets,
-    transforms.to_decimal,
-    transforms.to_variant,
-    transforms.object_construct,
-    transforms.sample,
-    transforms.array_size,
-    transforms.random,
-    transforms.array_agg_within_group,
-    transforms.array_agg,
-    transforms.object_agg,
-    transforms.array_construct_etc,
-    transforms.dateadd_date_cast,
-    transforms.dateadd_string_literal_timestamp_cast,
-    transforms.datediff_string_literal_timestamp_cast,
-    transforms.hex_string,
-    transforms.sha256,
-    transforms.alias_in_join,
-    transforms.alias_in_where,
+FAKESNOW: tuple[tuple[Callable[[Any], Any], tuple[type[exp.Expression], ...]], ...] = (
+    (transforms.split, (exp.Split,)),
+    (transforms.trim_cast_varchar, (exp.Trim,)),
+    (transforms.indices_to_json_extract, (exp.Bracket,)),
+    (transforms.json_extract_cast_as_varchar, (exp.JSONExtract, exp.Bracket)),
+    (transforms.json_extract_cased_as_varchar, (exp.JSONExtract, exp.Bracket)),
+    (transforms.json_extract_precedence, (exp.JSONExtract, exp.JSONExtractScalar, exp.Bracket)),
+    (transforms.flatten, (exp.Lateral, exp.TableFromRows)),
+    (transforms.regex_replace, (exp.RegexpReplace,)),
+    (transforms.regex_substr, (exp.RegexpExtract,)),
+    (transforms.values_columns, (exp.Values,)),
+    (transforms.to_date, (exp.Anonymous,)),
+    (transforms.timestamp_offsets, (exp.Cast,)),
+    (transforms.to_decimal, (exp.ToNumber,)),
+    (transforms.to_variant, (exp.ToVariant,)),
+    (transforms.object_construct, (exp.StarMap, exp.Struct, exp.JSONObject)),
+    (transforms.alias_in_where, (exp.StarMap, exp.Struct, exp.JSONObject)),
+    (transforms.sample, (exp.TableSample,)),
+    (transforms.array_size, (exp.ArraySize,)),
+    (transforms.random, (exp.Rand,)),
+    (transforms.array_agg_within_group, (exp.WithinGroup,)),
+    (transforms.array_agg, (exp.ArrayAgg,)),
+    (transforms.object_agg, (exp.ObjectAgg,)),
+    (transforms.array_construct_etc, (exp.ArrayConstructCompact, exp.Array, exp.ArrayConcat)),
+    (transforms.dateadd_date_cast, (exp.DateAdd,)),
+    (transforms.dateadd_string_literal_timestamp_cast, (exp.DateAdd,)),
+    (transforms.datediff_string_literal_timestamp_cast, (exp.DateDiff,)),
+    (transforms.hex_string, (exp.HexString,)),
+    (transforms.sha256, (exp.SHA2, exp.SHA2Digest, exp.Anonymous)),
+    (transforms.alias_in_join, (exp.Join,)),
 )
+"""What fakesnow changes, and in which statements: those with an expression of one of these classes. Each change
+walks the whole statement, and a MERGE of a wide table has thousands of expressions."""
+
 FORMATS = {
     "YYYY": "%Y",
     "MM": "%m",
@@ -116,12 +117,18 @@ def translated(statement: Statement, expression: exp.Expression) -> str:
     """DuckDB's SQL for a query, a DML statement or an expression of one, which is left as it is."""
     expression = expression.copy()
     ctes = {cte.alias_or_name.upper() for cte in expression.find_all(exp.CTE)}
+    there = set()
+    for node in expression.walk():
+        there.add(type(node))
+        if isinstance(node, exp.Identifier) and not node.quoted:
+            node.set("this", node.name.upper())
     expression = expression.transform(lambda node: context(statement, node), copy=False)
-    for change in FAKESNOW:
-        expression = expression.transform(change, copy=False)
-    expression = expression.transform(lambda node: table(statement, node, ctes), copy=False)
-    expression = expression.transform(value, copy=False)
-    return expression.sql(dialect="duckdb", identify=True)
+    for change, classes in FAKESNOW:
+        if not there.isdisjoint(classes):
+            expression = expression.transform(change, copy=False)
+    return expression.transform(lambda node: value(table(statement, node, ctes)), copy=False).sql(
+        dialect="duckdb", identify=True
+    )
 
 
 def context(statement: Statement, node: exp.Expression) -> exp.Expression:
