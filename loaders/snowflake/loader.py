@@ -164,7 +164,8 @@ class SnowflakeLoader:
             return 0
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
-            staged = await self._files.of_runs(work.session, self._pipeline, runs)
+            made = await preparing.stage_there(work.session, work.names)  # a first attempt may have died before
+            staged = await self._files.of_runs(work.session, self._pipeline, runs) if made else []
             old = {file.name for file in staged if file.modified < older_than}
             removed = await self._files.remove(work.session, old - kept, "sweep")
             tables = await looking.orphan_tables(work, runs, keep_tables, older_than)

@@ -255,6 +255,13 @@ MEANINGS: Sequence[Meaning] = (
         numbers=numbered(10, 253006),
     ),
     Meaning(
+        RestartAttempt,
+        "stage_file_missing",
+        "a staged file is gone",
+        "The rows are read again; find out who removes files from the stage.",
+        numbers=numbered(91016),
+    ),
+    Meaning(
         ConfigurationError,
         "object",
         "an object is missing, or the role may not see it",

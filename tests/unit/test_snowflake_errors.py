@@ -92,6 +92,7 @@ ROWS = [
     # files
     (O, 253003, None, "Failed to upload", T, "upload"),
     (P, 253006, None, "File doesn't exist", RestartAttempt, "local_file"),
+    (P, 91016, "22000", "Remote file 'a/b.parquet' was not found.", RestartAttempt, "stage_file_missing"),
     # statements
     (P, 2003, "42S02", "Object 'T' does not exist or not authorized.", C, "object"),
     (P, 2043, "02000", "Object does not exist, or operation cannot be performed.", C, "object"),
