@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +21,13 @@ from service.app import account_of, opened
 from service.config import parse_config
 from service.events import Emit
 from service.settings import PipelineConfig
-from state.model import Run
+from state.model import Run, RunStatus, Window
 from state.port import Port, direct
 from state.registry import backend
-from tests.lifecycle.world import World, defaults, merged
+from tests.lifecycle.world import HOUR, START, World, defaults, events, merged
 from tests.snowflake.running import Place
+
+EVERYTHING = Window(START, START + 2 * HOUR)
 
 DRIVES = ("sqlite", "snowflake")
 """Kinds of drive table that a world may have."""
@@ -64,6 +67,15 @@ class SnowflakeWorld(World):
     async def run_due(self, port: Port = direct, emit: Emit = lambda _event: None) -> list[Run]:
         async with opened(self.config, emit, port) as worker:
             return await worker.run_due()
+
+    def backfill(self, span: Window = EVERYTHING) -> list[Run]:
+        """The span once more, as one run."""
+
+        async def go() -> list[Run]:
+            async with opened(self.config, lambda _event: None) as worker:
+                return await worker.backfill([span])
+
+        return asyncio.run(go())
 
     def query(self, sql: str, *values: Any) -> list[tuple]:
         """By an operator, in the world's schema."""
@@ -147,3 +159,38 @@ def fault(place: Place, act: str, **rule: Any) -> Iterator[dict[str, Any]]:
     finally:
         told |= place.server.get(f"/test/faults/{added['id']}")
         place.server.delete(f"/test/faults/{added['id']}")
+
+
+def require_whole(world: SnowflakeWorld) -> None:
+    """All of `events(100)` once, one receipt per run, nothing left in the stage."""
+    wanted = [tuple(row.values()) for row in events(100).to_pylist()]
+    assert world.query('SELECT id, "AT", version, value FROM events ORDER BY id') == wanted
+    assert len(world.receipts()) == len(set(world.receipts())) == len(world.runs())
+    assert {run.status for run in world.runs()} == {RunStatus.COMPLETED}
+    assert world.left_in_stage() == []
+
+
+def once_at(effect: str, act: Callable[[], object]) -> Port:
+    """`act` is done once, when the effect begins."""
+    done = False
+
+    @contextmanager
+    def port(name: str) -> Iterator[None]:
+        nonlocal done
+        if name == effect and not done:
+            done = True
+            act()
+        yield
+
+    return port
+
+
+def until_done(world: SnowflakeWorld, port: Port = direct, most: int = 10) -> Run:
+    """Look until the last run is finished or waits for an operator."""
+    for _ in range(most):
+        world.run(port)
+        run = max(world.runs(), key=lambda run: (run.window.start, run.id.number))
+        if not run.unfinished or run.quarantined_at is not None:
+            return run
+        time.sleep(0.05)
+    raise AssertionError(f"{run.name} goes on and on: {run.failure}")
