@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-pythons test-matrix check bench soak clean
+.PHONY: demo test test-pythons test-matrix test-live check bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -37,11 +37,14 @@ test-matrix: $(VENV)/.installed ## the server tests with Elasticsearch 9 and Ope
 	@SLUICEWAY_TEST_MATRIX=1 $(BIN)/python -m tests.servers.install
 	SLUICEWAY_TEST_MATRIX=1 $(PYTEST) tests/integration tests/faults
 
+test-live: $(VENV)/.installed ## the clauses about Snowflake on an account of yours (SLUICEWAY_TEST_SNOWFLAKE_*); says what it did not run
+	@$(BIN)/python -m tests.live
+
 soak: $(VENV)/.installed ## long: every crash point, kills at random moments under load, full sizes (SOAK_MINUTES=10)
 	$(PYTEST) -q -s tests/soak/soak_*.py
 
 bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
-	@for bench in decode extract; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in decode extract load; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 clean: ## remove what was made here; the cache outside the repository stays
 	rm -rf $(VENV) .venv-* .demo examples/out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
