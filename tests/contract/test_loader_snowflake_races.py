@@ -206,6 +206,25 @@ async def test_a_target_replaced_between_copy_and_merge_is_told_f22(d, snowflake
     assert (await d.loader().loads("p")).receipts == ()
 
 
+async def test_a_target_replaced_during_the_merge_gets_no_receipt_f22(d, snowflake_place):
+    """After it was looked at and before it is written."""
+    await d.load(d.loader(), attempt(1), rows(("a", 1, 1)))
+    snowflake_place.query("CREATE TABLE SHAPE LIKE EVENTS")
+
+    @contextmanager
+    def port(name):
+        if name == "loader.merge.write":
+            snowflake_place.query("CREATE OR REPLACE TABLE EVENTS LIKE SHAPE")
+        yield
+
+    staged = await d.stage(d.loader(port=port), attempt(2, NEXT), rows(("b", 1, 1, NEXT.start)))
+    with pytest.raises(SluicewayError) as caught:
+        await staged.merge()
+    assert not isinstance(caught.value, UnknownOutcome)
+    assert [receipt.token for receipt in (await d.loader().loads("p")).receipts] == [1]
+    assert d.values() == {}
+
+
 async def test_a_lost_answer_to_the_receipt_of_nothing_is_settled_by_the_fence(d):
     staged = await d.stage(d.loader(port=losing_answer("loader.merge.empty")), attempt(1))
     with pytest.raises(UnknownOutcome):

@@ -1,0 +1,111 @@
+"""The merge's transaction in Snowflake against a scripted session: what is sent, in which order, on which terms."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from loaders.base import Mode
+from loaders.columns import Needs
+from loaders.snowflake.merge import Merge, answered
+from loaders.snowflake.names import names
+from loaders.snowflake.rows import rules
+from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
+from loaders.snowflake.work import Work
+from state.contract import Contract
+from state.errors import LeaseLost, RestartAttempt, TransientError, UnknownOutcome
+from state.model import Attempt, Manifest, RunId, Window
+from state.port import direct
+
+TARGET = SnowflakeTarget(type="snowflake", table="db.s.events", key=("id",))
+NAMES = names(TARGET, SnowflakeStage(stage="db.s.landing"))
+MADE = datetime(2025, 1, 1, tzinfo=UTC)
+IDENTITY = MADE.isoformat(timespec="microseconds")
+RUN = RunId("d", "p", Window(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 2, tzinfo=UTC)), 1)
+CONTRACT = Contract(pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))]), "at", ("id",))
+COLUMNS = {
+    "ID": ("TEXT", None),
+    "AT": ("TIMESTAMP_LTZ", 9),
+    "_SLUICEWAY_RUN": ("TEXT", None),
+    "_SLUICEWAY_READ_AT": ("TIMESTAMP_LTZ", 9),
+    "_SLUICEWAY_LOADED_AT": ("TIMESTAMP_LTZ", 9),
+}
+
+
+class Scripted:
+    """Answers as Snowflake does where one new row is staged, and keeps what it was sent. `replies` change answers."""
+
+    def __init__(self, **replies):
+        self.sent = []
+        self.replies = {"claim": None, "receipt": 1, "fence": 1, "commit": None, **replies}
+
+    async def rows(self, sql, *_values):
+        self.sent.append(sql.split("(")[0].split()[0])
+        if sql.startswith("SELECT (SELECT MAX(TOKEN)"):
+            return [(self.replies["claim"], None)]
+        if "INFORMATION_SCHEMA" in sql:
+            table = [
+                ("BASE TABLE", MADE, name, kind, None, None, digits, place)
+                for place, (name, (kind, digits)) in enumerate(COLUMNS.items())
+            ]
+            return [*table, ("other", *[None] * 7)]
+        if sql.startswith("WITH s AS"):
+            return [(1, 1, 1, 0, 0, 0, 0, 0, 1)]
+        if sql == "COMMIT" and self.replies["commit"]:
+            raise self.replies["commit"]
+        return []
+
+    async def count(self, sql, *_values):
+        self.sent.append(sql.split()[0])
+        if sql.startswith("UPDATE"):
+            return self.replies["fence"]
+        return self.replies["receipt"] if sql.startswith("INSERT") else 1
+
+
+def merge(session):
+    """One merge of a staged row in that session."""
+    needs = Needs(Mode.MERGE, ("id",), "read_at", "at")
+    work = Work(session, TARGET, NAMES, rules(needs, NameRule.UPPER, cursor_immutable=False), "p", direct)
+    attempt = Attempt(RUN, "p_run1", 3)
+    return asyncio.run(Merge(work, attempt, Manifest(), CONTRACT, NAMES.stage_of(attempt), IDENTITY).receipt())
+
+
+def test_the_lock_is_taken_first_and_the_receipt_goes_last_g3():
+    session = Scripted()
+    receipt = merge(session)
+    assert session.sent == ["BEGIN", "UPDATE", "SELECT", "SELECT", "WITH", "MERGE", "INSERT", "COMMIT"]
+    assert (receipt.token, receipt.counts.inserted, receipt.target_identity) == (3, 1, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("replies", "error", "last"),
+    [
+        ({"claim": 4}, LeaseLost, "SELECT"),
+        ({"fence": 0}, RestartAttempt, "UPDATE"),
+        ({"receipt": 0}, RestartAttempt, "INSERT"),
+    ],
+)
+def test_nothing_is_committed_that_may_not_be(replies, error, last):
+    """A higher token, no fence, and a target that is another one when the receipt is written (F-22)."""
+    session = Scripted(**replies)
+    with pytest.raises(error):
+        merge(session)
+    assert session.sent[-1] == last
+
+
+def test_whatever_hides_the_answer_to_commit_leaves_it_unknown_g4():
+    session = Scripted(commit=TransientError("the connection was cut", code="x"))
+    with pytest.raises(UnknownOutcome, match="the connection was cut"):
+        merge(session)
+
+
+async def test_what_never_was_sent_is_not_unknown():
+    def port(_name):
+        raise TransientError("before it was sent")
+
+    with pytest.raises(TransientError, match="before it was sent"):
+        async with answered(port, "loader.merge.commit"):
+            raise AssertionError("not reached")
