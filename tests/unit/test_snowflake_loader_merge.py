@@ -1,4 +1,4 @@
-"""The merge's transaction in Snowflake against a scripted session: what is sent, in which order, on which terms."""
+"""The merge's transaction in Snowflake against a scripted session: what is sent, in which order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS = {
 
 
 class Scripted:
-    """Answers as Snowflake does where one new row is staged, and keeps what it was sent. `replies` change answers."""
+    """Answers as Snowflake does where one new row is staged, and keeps what it was sent. `replies`: others."""
 
     def __init__(self, **replies):
         self.sent = []
