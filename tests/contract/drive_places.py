@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import pymysql
 
@@ -21,7 +21,13 @@ from state.sqlite import SqliteDrive
 
 
 class Place(Protocol):
-    """An initialised drive table that several processes may open."""
+    """An initialised drive table that several processes may open.
+
+    `lease`: short, and long enough for a few statements. `windows`: so many that a race takes some seconds.
+    """
+
+    lease: timedelta
+    windows: int
 
     def __str__(self) -> str:
         """What `place_of` reads; no secret in it."""
@@ -39,6 +45,8 @@ class Place(Protocol):
 @dataclass(frozen=True)
 class SqlitePlace:
     path: Path
+    lease: ClassVar = timedelta(seconds=0.15)
+    windows: ClassVar = 30
 
     def __str__(self) -> str:
         return str(self.path)
@@ -58,6 +66,8 @@ class SqlitePlace:
 @dataclass(frozen=True)
 class MysqlPlace:
     settings: MysqlDriveSettings
+    lease: ClassVar = timedelta(seconds=0.15)
+    windows: ClassVar = 30
 
     def __str__(self) -> str:
         return self.settings.model_dump_json()
@@ -96,9 +106,14 @@ def after(call: Callable[[], None], method):
 
 def place_of(text: str) -> Place:
     """The place whose text form this is."""
-    if text.startswith("{"):
-        return MysqlPlace(MysqlDriveSettings.model_validate(json.loads(text)))
-    return SqlitePlace(Path(text))
+    if not text.startswith("{"):
+        return SqlitePlace(Path(text))
+    told = json.loads(text)
+    if "account" in told:
+        from tests.contract.drive_snowflake import SnowflakePlace  # its driver takes a second to import
+
+        return SnowflakePlace(told)
+    return MysqlPlace(MysqlDriveSettings.model_validate(told))
 
 
 async def sqlite_place(folder: Path) -> Place:
@@ -113,3 +128,15 @@ async def mysql_place(server) -> Place:
     settings = server.database()
     await MysqlDrive.init(settings)
     return MysqlPlace(settings)
+
+
+async def snowflake_place(server) -> Place:
+    """A fresh schema of the test server."""
+    from tests.contract.drive_snowflake import SnowflakePlace, made
+
+    place = server.place().connection
+    await made(place)
+    return SnowflakePlace(
+        {name: place[name] for name in ("account", "user", "role", "warehouse", "host", "port")}
+        | {"database": place["database"], "schema": place["schema"]}
+    )

@@ -23,7 +23,6 @@ from state.owner import owner_name
 from tests.contract.drive_desk import failure, new
 from tests.contract.drive_places import place_of
 
-LEASE = timedelta(seconds=0.15)
 ATTEMPTS = 3
 """A run is finished by its third attempt or a later one."""
 CREATED = 12
@@ -41,24 +40,24 @@ def with_one_more(run: Run) -> Run:
     return replace(run, phases={Phase.AUDIT: record})
 
 
-async def work(drive: DriveTable, log, dice: random.Random) -> None:
+async def work(drive: DriveTable, lease: timedelta, log, dice: random.Random) -> None:
     """Claim until every run is finished; some attempts sleep longer than their lease."""
     while any(run.unfinished for run in await drive.runs("p")):
-        claim = await drive.claim("p", owner_name(), LEASE)
+        claim = await drive.claim("p", owner_name(), lease)
         if claim is None:
             await asyncio.sleep(0.01)
             continue
         log(event="claim", token=claim.token, run=claim.run.name, attempts=claim.run.attempts)
         try:
-            await attempt(drive, claim, log, dice)
+            await attempt(drive, claim, lease, log, dice)
         except LeaseLost:
             log(event="lost", token=claim.token)
 
 
-async def attempt(drive: DriveTable, claim: Claim, log, dice: random.Random) -> None:
+async def attempt(drive: DriveTable, claim: Claim, lease: timedelta, log, dice: random.Random) -> None:
     for _ in range(dice.randint(1, 3)):
         if dice.random() < 0.1:
-            await asyncio.sleep(LEASE.total_seconds() * 1.5)
+            await asyncio.sleep(lease.total_seconds() * 1.5)
         claim = await drive.checkpoint(claim, with_one_more(claim.run))
         log(event="checkpoint", run=claim.run.name, token=claim.token)
     if claim.run.attempts >= ATTEMPTS:
@@ -70,7 +69,7 @@ async def attempt(drive: DriveTable, claim: Claim, log, dice: random.Random) -> 
         await drive.release(claim, claim.run)
 
 
-async def create(drive: DriveTable, log, dice: random.Random) -> None:
+async def create(drive: DriveTable, _lease: timedelta, log, dice: random.Random) -> None:
     """Ask for the same windows as everybody else, one or two at a time, some of them shifted."""
     for hour in range(0, CREATED, 2):
         spans = dice.choice([[new(hour), new(hour + 1)], [new(hour, 2)], [new(hour)]])
@@ -82,11 +81,12 @@ async def create(drive: DriveTable, log, dice: random.Random) -> None:
             log(event="created", runs=[run.name for run in runs])
 
 
-async def race(role: str, place: str, log, seed: int) -> None:
-    async with aclosing(await place_of(place).open()) as drive:
+async def race(role: str, text: str, log, seed: int) -> None:
+    place = place_of(text)
+    async with aclosing(await place.open()) as drive:
         print("ready", flush=True)
         sys.stdin.readline()
-        await {"work": work, "create": create}[role](drive, log, random.Random(seed))
+        await {"work": work, "create": create}[role](drive, place.lease, log, random.Random(seed))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from snowflake.connector import connect
 
 from state.settings import Secret
 from state.snowflake import drive_write
@@ -67,6 +72,45 @@ async def made(place: Mapping[str, Any]) -> str:
         return await SnowflakeDrive.init(account, schema_of(place))
     finally:
         await account.aclose()
+
+
+@dataclass(frozen=True)
+class SnowflakePlace:
+    """A drive table that several processes may open (`drive_places.Place`); of `connection` no secret is told."""
+
+    connection: Mapping[str, Any]
+    lease: ClassVar = timedelta(seconds=1.5)
+    windows: ClassVar = 8
+
+    def __str__(self) -> str:
+        return json.dumps(self.connection)
+
+    async def open(self, clock: Callable[[], datetime] | None = None) -> OwningDrive:
+        return await opened(self.connection, clock=clock)
+
+    def token(self) -> int:
+        hand = connect(
+            **self.connection,
+            password="secret",
+            protocol="http",
+            enable_server_session_keep_alive_auto_detection=False,
+        )
+        try:
+            with hand.cursor() as cursor:
+                cursor.execute("SELECT COALESCE(MAX(token), 0) FROM pipeline_tokens")
+                return int(cursor.fetchone()[0])
+        finally:
+            hand.close()
+
+    def before_each_statement(self, drive: SnowflakeDrive, call: Callable[[], None]) -> None:
+        session = drive._queue._session
+        run = session._run
+
+        async def wrapped(*values):
+            call()
+            return await run(*values)
+
+        session._run = wrapped
 
 
 @asynccontextmanager

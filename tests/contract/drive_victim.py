@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from state.drive import DriveTable
@@ -17,14 +18,20 @@ from tests.contract.drive_desk import LEASE, T0, failure, merged, new, receipt_o
 from tests.contract.drive_places import place_of
 
 
-async def steps(drive: DriveTable) -> None:
-    """One of each kind of write; a state of the table after each."""
+async def steps(drive: DriveTable) -> AsyncIterator[str]:
+    """One of each kind of write; it is told after each, with the state of the table that it left."""
     await drive.create("p", "x", [new(0), new(1)])
+    yield "create"
     claim = await drive.claim("p", owner_name(), LEASE)
+    yield "claim"
     await drive.renew([claim], LEASE)
+    yield "renew"
     claim = await drive.checkpoint(claim, merged(claim.run))
+    yield "checkpoint"
     await drive.fail(claim, claim.run, failure(), retry_in=None, quarantine=True)
+    yield "fail"
     await drive.adopt("p", [receipt_of(type(claim.run.id)("elsewhere", "p", window(5), 1))], 9)
+    yield "adopt"
 
 
 async def live_until(text: str, fatal: int) -> None:
@@ -39,7 +46,8 @@ async def live_until(text: str, fatal: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         place.before_each_statement(drive, before)
-        await steps(drive)
+        async for _ in steps(drive):
+            pass
         print(seen, flush=True)
 
 

@@ -1,0 +1,119 @@
+"""The drive table in Snowflake when a transaction is given up behind its back, or its caller is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+
+from state.errors import DuplicateWindow, TransientError
+from state.model import RunStatus
+from state.snowflake import drive_write
+from state.windows import overlaps
+from tests.contract.drive_desk import HOUR, new, window
+from tests.contract.drive_snowflake import drive_at, entered
+from tests.snowflake.accounts import fault, locks, until, waiting
+from tests.snowflake.accounts import settings as account_settings
+
+
+@pytest.fixture
+async def drives(place):
+    """Two, as two processes have them."""
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(drive_at(place.connection)) for _ in range(2)]
+        yield [await entered(drive, place.connection) for drive in made]
+
+
+@pytest.fixture
+def given_up(place, monkeypatch):
+    """Has Snowflake give up a drive's next transaction once it holds the lock, after which `then()` is awaited."""
+
+    def arrange(drive, then) -> None:
+        counted, done = drive_write._counted, []
+
+        async def late(session, *rest):
+            holds = await counted(session, *rest)
+            if not done and session is drive._queue._session:
+                done.append(True)
+                (holder,) = [one for one in locks(place, "PIPELINE_TOKENS") if one["status"] == "HOLDING"]
+                async with place.connect() as admin:
+                    await place.rows(admin, f"SELECT SYSTEM$ABORT_TRANSACTION({holder['transaction']})")
+                await then()
+            return holds
+
+        monkeypatch.setattr(drive_write, "_counted", late)
+
+    return arrange
+
+
+async def tried(after_abort: str, call):
+    """What `call` comes to; where later statements are refused, that is transient, and it is called again."""
+    if after_abort == "error":
+        with pytest.raises(TransientError):
+            await call()
+    return await call()
+
+
+@pytest.mark.parametrize("after_abort", ["autocommit", "error"])
+async def test_what_follows_in_a_transaction_that_is_gone_writes_nothing(after_abort, drives, place, given_up):
+    """The worst that is conceivable: later statements commit by themselves, and COMMIT says that all is well."""
+    stopped, other = drives
+    await stopped.create("p", "x", [new(9)])
+    given_up(stopped, lambda: other.create("p", "x", [new(0), new(1)]))
+    with account_settings(place, after_abort=after_abort), pytest.raises(DuplicateWindow):
+        await tried(after_abort, lambda: stopped.create("p", "x", [new(1), new(2)]))
+    assert [run.window for run in await other.runs("p")] == [window(0), window(1), window(9)]
+
+
+@pytest.mark.parametrize("after_abort", ["autocommit", "error"])
+async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(after_abort, drives, place, given_up):
+    stopped, other = drives
+    await stopped.create("p", "x", [new(0), new(1)])
+    claims = []
+
+    async def then() -> None:
+        claims.append(await other.claim("p", "other", HOUR))
+
+    given_up(stopped, then)
+    with account_settings(place, after_abort=after_abort):
+        claims.append(await tried(after_abort, lambda: stopped.claim("p", "stopped", HOUR)))
+    assert [(claim.token, claim.run.window) for claim in claims] == [(1, window(0)), (2, window(1))]
+    runs = await other.runs("p")
+    assert [(run.token, run.owner) for run in runs] == [(1, "other"), (2, "stopped")]
+    assert overlaps([run.window for run in runs]) == []
+
+
+async def test_a_cancelled_step_ends_whole_before_its_caller_does(drives, place):
+    """A COMMIT that was sent is waited for: the next step of this process knows what became of it."""
+    drive, other = drives
+    await drive.create("p", "x", [new(0)])
+    with fault(place, "hang", sql="^COMMIT", seconds=1) as told:
+        task = asyncio.create_task(drive.claim("p", "me", HOUR))
+        await until(lambda: told()["fired"])
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    (run,) = await other.runs("p")
+    assert (run.status, run.token) == (RunStatus.RUNNING, 1)
+
+
+async def test_whoever_waits_for_its_turn_leaves_at_once_when_cancelled(drives, place):
+    """And what waits behind it is done."""
+    drive, _ = drives
+    await drive.create("p", "x", [new(0)])
+    async with place.connect() as admin:
+        await place.rows(admin, "BEGIN")
+        await place.rows(admin, "UPDATE pipeline_tokens SET steps = steps")
+        first = asyncio.create_task(drive.claim("p", "one", HOUR))
+        await until(waiting(place, "PIPELINE_TOKENS"))
+        second = asyncio.create_task(drive.claim("p", "two", HOUR))
+        third = asyncio.create_task(drive.runs("p"))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert not first.done()
+        await place.rows(admin, "ROLLBACK")
+    assert (await first).token == 1
+    assert [run.token for run in await third] == [1]
