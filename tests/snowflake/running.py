@@ -7,6 +7,7 @@ How a test uses it (fixtures of `tests/snowflake/fixtures.py`, which `tests/conf
             await place.rows(connection, "SELECT 1")    # [(1,)]
         place.database, place.schema                    # 'T7', 'S'
         place.connection                                # keywords of connect(): account, user, host, port, …
+        place.clock(-30)                                # CURRENT_TIMESTAMP() here is 30 seconds behind
         place.statements(tag="…")                       # what the server ran in this database (server/control.py)
         place.server.get("/test/sessions")              # any control endpoint, as JSON; also .post, .put, .delete
 
@@ -161,6 +162,10 @@ class Place:
         async with connection.cursor() as cursor:
             await cursor.execute(sql, values or None)
             return await cursor.fetchall()
+
+    def clock(self, seconds: float) -> None:
+        """Set how far the clock of this database is off."""
+        self.server.put(f"/test/databases/{self.database}/clock", {"seconds": seconds})
 
     def statements(self, **which: str) -> list[dict[str, Any]]:
         """What ran here, oldest first: query_id, session, text, tag, transaction, code, rows, …"""

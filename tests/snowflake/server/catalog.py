@@ -227,7 +227,7 @@ def columns(session: Session, at: Name) -> list[TableColumn]:
 
 
 def now(statement: Statement) -> str:
-    return statement.server.now().isoformat()
+    return statement.now.isoformat()
 
 
 def refuse(what: str) -> SnowflakeError:

@@ -18,6 +18,7 @@ def routes(server: Server) -> list[Route]:
     return [
         Route("/test/ready", ready),
         Route("/test/databases/{name}", partial(make_database, server), methods=["PUT"]),
+        Route("/test/databases/{name}/clock", partial(put_clock, server), methods=["PUT"]),
         Route("/test/statements", partial(statements, server)),
         Route("/test/sessions", partial(sessions, server)),
     ]
@@ -32,6 +33,12 @@ def make_database(server: Server, request: Request) -> Response:
     catalog.create_database(
         server, request.path_params["name"], ("PUBLIC", *request.query_params.getlist("schema"))
     )
+    return JSONResponse({})
+
+
+async def put_clock(server: Server, request: Request) -> Response:
+    """PUT /test/databases/NAME/clock {"seconds"}: how far CURRENT_TIMESTAMP() is off in that database."""
+    server.clocks[request.path_params["name"]] = float((await request.json())["seconds"])
     return JSONResponse({})
 
 

@@ -180,7 +180,7 @@ def loads_of(copy: Copy) -> str:
 
 def was_loaded(copy: Copy, path: str, etag: str) -> bool:
     """Whether the table knows this file, with these bytes, from the last 64 days."""
-    since = copy.statement.server.now() - REMEMBERED
+    since = copy.statement.now - REMEMBERED
     found = copy.statement.session.duck.execute(
         f"SELECT 1 FROM {loads_of(copy)} WHERE table_id = ? AND file = ? AND etag = ? AND loaded_at > ?",
         [copy.table_id, f"{copy.stage.id}/{path}", etag, since],
@@ -197,7 +197,7 @@ def remember(copy: Copy, outcome: Outcome, etag: str) -> None:
             etag,
             outcome.loaded,
             outcome.status,
-            copy.statement.server.now(),
+            copy.statement.now,
         ],
     )
 

@@ -170,6 +170,11 @@ class Statement:
     query_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
+    def now(self) -> datetime:
+        """The instant, by the clock of the session's database."""
+        return self.server.now(self.session.database)
+
+    @property
     def tag(self) -> str:
         """QUERY_TAG: of the statement itself, else of the session."""
         own = (self.request.get("parameters") or {}).get("QUERY_TAG")
@@ -226,8 +231,8 @@ class Server:
     """Everything that sessions share. `lock` guards the maps; never hold it while a statement runs.
 
     `ddl`: DDL statements run one after the other. `functions`: SQL functions that the server answers itself, by
-    upper-case name: `function(statement, node) -> sqlglot expression`. `clock`: seconds that CURRENT_TIMESTAMP()
-    is off. `stages`: by name (`stages.Stage`).
+    upper-case name: `function(statement, node) -> sqlglot expression`. `clocks`: seconds by which
+    the clock of a database is off. `stages`: by name (`stages.Stage`).
     """
 
     home: Path
@@ -237,14 +242,14 @@ class Server:
     history: deque[Run] = field(default_factory=lambda: deque(maxlen=KEPT_STATEMENTS))
     functions: dict[str, Callable[[Statement, Any], Any]] = field(default_factory=dict)
     stages: dict[Name, Any] = field(default_factory=dict)
-    clock: float = 0.0
+    clocks: dict[str, float] = field(default_factory=dict)
     duck: duckdb.DuckDBPyConnection = field(default_factory=lambda: duckdb.connect(":memory:"))
     plugins: dict[str, Any] = field(default_factory=dict)
     _ids: Any = field(default_factory=lambda: itertools.count(1001))
 
-    def now(self) -> datetime:
-        """What CURRENT_TIMESTAMP() answers."""
-        return datetime.now(UTC) + timedelta(seconds=self.clock)
+    def now(self, database: str | None = None) -> datetime:
+        """What CURRENT_TIMESTAMP() answers in a session of that database."""
+        return datetime.now(UTC) + timedelta(seconds=self.clocks.get(database or "", 0.0))
 
     def next_id(self) -> int:
         """A number that no session or transaction had before."""

@@ -100,7 +100,7 @@ class Files:
         return (
             f"(SELECT *, {literal(path)} AS sw_name, {self.number} AS sw_number,"
             f" make_timestamp({int(told.st_mtime * 1_000_000)}) AS sw_modified,"
-            f" CAST({literal(self.copy.statement.server.now().isoformat())} AS TIMESTAMPTZ) AS sw_scanned,"
+            f" CAST({literal(self.copy.statement.now.isoformat())} AS TIMESTAMPTZ) AS sw_scanned,"
             f" {literal(path)} AS sw_key FROM {self.scan(path)})"
         )
 

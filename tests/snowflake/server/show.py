@@ -187,7 +187,7 @@ def schemas(statement: Statement, asked: Wanted) -> Any:
     ).fetchall()
     rows = [
         (
-            statement.server.now(),
+            statement.now,
             schema,
             "N",
             "Y" if (database, schema) == (session.database, session.schema) else "N",
@@ -212,7 +212,7 @@ def databases(statement: Statement, asked: Wanted) -> Any:
     found = session.duck.execute(
         f"SELECT database_name FROM duckdb_databases() WHERE database_name NOT IN {catalog.HIDDEN} ORDER BY 1"
     ).fetchall()
-    now = statement.server.now()
+    now = statement.now
     rows = [
         (now, name, "N", "Y" if name == session.database else "N", "", session.role, "", "", "1", "STANDARD")
         for (name,) in found

@@ -114,7 +114,7 @@ def create(statement: Statement, found: re.Match[str]) -> Answer:
             if not found[1]:
                 raise vendor.exists("Object", name)
             known.remove()
-        stage = Stage(name, Path(), url, statement.session.role, server.now(), str(options.get("COMMENT", "")))
+        stage = Stage(name, Path(), url, statement.session.role, statement.now, str(options.get("COMMENT", "")))
         stage.temporary = bool(found[2])
         stage.folder = external(server.home, url) if url else storage.folder(server, stage.id)
         stage.folder.mkdir(parents=True, exist_ok=True)

@@ -137,13 +137,13 @@ def context(statement: Statement, node: exp.Expression) -> exp.Expression:
         known = statement.server.functions.get(node.name.upper())
         return known(statement, node) if known else node
     if isinstance(node, exp.CurrentTimestamp):
-        now = statement.server.now()
+        now = statement.now
         return constant(now.replace(tzinfo=None) if node.args.get("sysdate") else now)
     if isinstance(node, exp.Func):
         known = statement.server.functions.get(node.sql_name())
         return known(statement, node) if known else node
     if isinstance(node, exp.Column) and not node.table and node.name.upper() in ("CURRENT_TIMESTAMP", "SYSDATE"):
-        return constant(statement.server.now())
+        return constant(statement.now)
     return node
 
 
