@@ -18,6 +18,7 @@ former side by side.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import traceback
 from collections import OrderedDict
@@ -35,6 +36,8 @@ from tests.snowflake.server.model import Server, SnowflakeError, Statement
 
 ANSWER_WITHIN = 45.0
 KEPT = 5000
+KEPT_BYTES = 64 * 1024 * 1024
+"""Answers that are kept to be fetched or given again: the newest, so many, of so many bytes of Arrow together."""
 
 Body = dict[str, Any]
 
@@ -44,6 +47,7 @@ class Submitted:
     """A statement that was submitted, and the body of its answer once there is one."""
 
     statement: Statement
+    request_id: str
     answer: Future[Body]
     started: float = field(default_factory=time.time)
     ended: float | None = None
@@ -62,13 +66,15 @@ class Submitted:
 
 
 class Queries:
-    """What was submitted, the newest `KEPT`."""
+    """What was submitted, the newest of it."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.answer_within = ANSWER_WITHIN
         self._by_id: OrderedDict[str, Submitted] = OrderedDict()
         self._by_request: dict[tuple[int, str], Submitted] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
 
     def get(self, query_id: str) -> Submitted | None:
         return self._by_id.get(query_id)
@@ -82,13 +88,21 @@ class Queries:
         if known is not None:
             known.requests += 1
             return known
-        submitted = Submitted(statement, Future())
-        self._by_id[submitted.id] = self._by_request[statement.session.id, request_id] = submitted
+        submitted = Submitted(statement, request_id, Future())
+        with self._lock:
+            self._by_id[submitted.id] = self._by_request[statement.session.id, request_id] = submitted
+            self._forget()
         app.THREADS.submit(self._run, submitted)
-        while len(self._by_id) > KEPT:
-            _, oldest = self._by_id.popitem(last=False)
-            self._by_request = {key: one for key, one in self._by_request.items() if one is not oldest}
         return submitted
+
+    def _forget(self) -> None:
+        while len(self._by_id) > KEPT or self._bytes > KEPT_BYTES:
+            oldest = next(iter(self._by_id.values()))
+            if not oldest.answer.done():
+                return
+            del self._by_id[oldest.id]
+            del self._by_request[oldest.statement.session.id, oldest.request_id]
+            self._bytes -= size(oldest.answer.result())
 
     def _run(self, submitted: Submitted) -> None:
         try:
@@ -100,8 +114,10 @@ class Queries:
             body = wire.failure(
                 SnowflakeError("000603", "XX000", f"the test server failed: {error!r}"), submitted.id
             )
-        submitted.ended = time.time()
-        submitted.answer.set_result(body)
+        with self._lock:
+            self._bytes += size(body)
+            submitted.ended = time.time()
+            submitted.answer.set_result(body)
 
     def status(self, submitted: Submitted) -> Body:
         """One entry of the monitoring endpoint."""
@@ -134,6 +150,11 @@ class Queries:
 def of(server: Server) -> Queries:
     """The queries of this server."""
     return server.plugins.setdefault("queries", Queries(server))
+
+
+def size(body: Body) -> int:
+    """The bytes of an answer that count."""
+    return len((body["data"] or {}).get("rowsetBase64") or "")
 
 
 def in_progress(submitted: Submitted, code: str) -> Response:
