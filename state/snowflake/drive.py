@@ -21,13 +21,11 @@ from state.errors import LeaseLost, TransientError, UnknownOutcome
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
 from state.owner import owner_is_dead
 from state.port import Port, direct
-from state.snowflake import drive_schema, drive_write
+from state.snowflake import drive_reading, drive_schema, drive_write
 from state.snowflake.drive_clock import DriveClock
 from state.snowflake.drive_queue import CHANGED, Queue
 from state.snowflake.drive_renewals import Renewals
 from state.snowflake.drive_rows import (
-    COLUMNS,
-    ORDER,
     OVERLAPS,
     UNFINISHED,
     Seen,
@@ -36,9 +34,6 @@ from state.snowflake.drive_rows import (
     event_of,
     identity,
     identity_sql,
-    look_sql,
-    missing,
-    recreated,
     run_in,
     utc,
 )
@@ -210,11 +205,8 @@ class SnowflakeDrive:
             await self._queue.run(tag, work)
 
     async def events(self, pipeline: str, limit: int = 100) -> list[Event]:
-        sql = (
-            "SELECT happened_at, actor, action, pipeline_name, subject, details"
-            f" FROM {self._tables.events} WHERE pipeline_name = ? ORDER BY number DESC LIMIT {limit:d}"
-        )
-        return [event_of(row) for row in await self._rows(pipeline, sql, pipeline)]
+        sql, values = drive_reading.events(self._tables, pipeline, limit)
+        return [event_of(row) for row in await self._rows(pipeline, sql, values)]
 
     async def runs(
         self,
@@ -224,33 +216,17 @@ class SnowflakeDrive:
         within: Window | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        wanted, values = ["TRUE"], list[Any]()
-        if pipeline is not None:
-            wanted.append("d.pipeline_name = ?")
-            values.append(pipeline)
-        if statuses:
-            wanted.append(f"d.pipeline_status IN ({', '.join('?' * len(statuses))})")
-            values += [status.value for status in statuses]
-        if within is not None:
-            wanted.append(OVERLAPS)
-            values += [within.end, within.start]
-        columns = ", ".join(f"d.{column}" for column in COLUMNS)
-        sql = f"SELECT {columns} FROM {self._tables.runs} AS d WHERE {' AND '.join(wanted)} {ORDER}"
-        sql += "" if limit is None else f" LIMIT {limit:d}"
-        return [run_in(row) for row in await self._rows(pipeline, sql, *values)]
+        sql, values = drive_reading.runs(self._tables, pipeline, statuses, within, limit)
+        return [run_in(row) for row in await self._rows(pipeline, sql, values)]
 
     async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
-        sql = (
-            "SELECT DISTINCT d.query_window_start_timestamp, d.query_window_end_timestamp"
-            f" FROM {self._tables.runs} AS d"
-            f" WHERE d.pipeline_name = ? AND {UNFINISHED if unfinished else 'TRUE'} ORDER BY 1, 2"
-        )
-        return [Window(utc(start), utc(end)) for start, end in await self._rows(pipeline, sql, pipeline)]
+        sql, values = drive_reading.windows(self._tables, pipeline, unfinished)
+        return [Window(utc(start), utc(end)) for start, end in await self._rows(pipeline, sql, values)]
 
     async def aclose(self) -> None:
         await self._queue.aclose()
 
-    async def _rows(self, pipeline: str | None, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    async def _rows(self, pipeline: str | None, sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         return await self._queue.run(
             Tag(pipeline=pipeline, phase=PHASE), lambda session: session.rows(sql, *values)
         )
@@ -295,23 +271,8 @@ class SnowflakeDrive:
                 ) from lost
 
     async def _look(self, session: Session, pipeline: str, wanted: Wanted) -> Seen:
-        """One statement. Raises `ConfigurationError` if this is another drive table, `DuplicateWindow`."""
-        asked = self._clock.elapsed()
-        rows = await session.rows(look_sql(self._tables, wanted), pipeline, pipeline, *wanted.values)
-        if not rows:
-            raise missing(self._tables.schema)
-        read_at, drive_id, token, steps = rows[0][:4]
-        if drive_id != self._id:
-            raise recreated(self._tables, self._id, drive_id)
-        self._clock.told(utc(read_at), asked)
-        seen = Seen(self._id, self._clock.now, pipeline)
-        if steps is not None:
-            seen.saw_token(int(token), int(steps))
-        for row in rows:
-            if row[4] is not None:
-                seen.saw(run_in(row[5:]), int(row[4]))
-        seen.require_no_overlap()
-        return seen
+        here = self._tables, self._id, self._clock
+        return await drive_reading.look(session, *here, pipeline=pipeline, wanted=wanted)
 
     async def _hold(self, claim: Claim, rule: Callable[[Seen], Run]) -> Run:
         """Write for a claimed run in one statement, which holds or does not; the run as it is stored."""

@@ -152,27 +152,6 @@ def duplicate(what: str) -> DuplicateWindow:
     )
 
 
-def look_sql(tables: Tables, wanted: Wanted) -> str:
-    """One statement: clock, drive id, token row, and the wanted runs.
-
-    Values: the pipeline twice, then those of `wanted`.
-    """
-    columns = ", ".join(read(column, wanted.wide) for column in COLUMNS)
-    return (
-        f"SELECT SYSDATE() AS read_at, s.id AS this_drive, t.token AS last_token, t.steps, d.revision, {columns}"
-        f" FROM {tables.drive} AS s"
-        f" LEFT JOIN {tables.tokens} AS t ON t.pipeline_name = ?"
-        f" LEFT JOIN {tables.runs} AS d ON d.pipeline_name = ? AND ({wanted.where})"
-    )
-
-
-def read(column: str, wide: str) -> str:
-    """A column as a look reads it."""
-    if column in VARIANTS and wide != "TRUE":
-        return f"IFF({wide}, d.{column}, NULL) AS {column}"
-    return f"d.{column}"
-
-
 def run_in(values: Sequence[Any]) -> Run:
     """The run in a row of `COLUMNS`."""
     row = {name: plain(value) for name, value in zip(COLUMNS, values, strict=True)}

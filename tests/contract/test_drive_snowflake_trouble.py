@@ -10,7 +10,6 @@ import pytest
 from state.errors import DuplicateWindow, TransientError
 from state.model import RunStatus
 from state.snowflake import drive_write
-from state.windows import overlaps
 from tests.contract.drive_desk import HOUR, new, window
 from tests.contract.drive_snowflake import drive_at, entered
 from tests.snowflake.accounts import fault, locks, until, waiting
@@ -69,19 +68,17 @@ async def test_what_follows_in_a_transaction_that_is_gone_writes_nothing(after_a
 @pytest.mark.parametrize("after_abort", ["autocommit", "error"])
 async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(after_abort, drives, place, given_up):
     stopped, other = drives
-    await stopped.create("p", "x", [new(0), new(1)])
+    _, late = await stopped.create("p", "x", [new(0), new(1)])
     claims = []
 
     async def then() -> None:
-        claims.append(await other.claim("p", "other", HOUR))
+        claims.append(await other.claim("p", "other", HOUR, run=late.id))
 
     given_up(stopped, then)
     with account_settings(place, after_abort=after_abort):
         claims.append(await tried(after_abort, lambda: stopped.claim("p", "stopped", HOUR)))
-    assert [(claim.token, claim.run.window) for claim in claims] == [(1, window(0)), (2, window(1))]
-    runs = await other.runs("p")
-    assert [(run.token, run.owner) for run in runs] == [(1, "other"), (2, "stopped")]
-    assert overlaps([run.window for run in runs]) == []
+    assert [(claim.token, claim.run.window) for claim in claims] == [(1, window(1)), (2, window(0))]
+    assert [(run.token, run.owner) for run in await other.runs("p")] == [(2, "stopped"), (1, "other")]
 
 
 async def test_a_cancelled_step_ends_whole_before_its_caller_does(drives, place):
