@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from state.errors import SluicewayError, TransientError, UnknownOutcome
 from state.snowflake.driver import errors as vendor
-from state.snowflake.meanings import AGAIN, MEANINGS, SETTLED, Meaning
+from state.snowflake.meanings import AGAIN, MEANINGS, NETWORK, SETTLED, Meaning
 
 ENDS_SESSION = ("session_gone", "lost", "garbled", "http_")
 """How the codes of errors begin after which nobody knows what state the session is in."""
@@ -63,7 +63,8 @@ def doubted(error: SluicewayError) -> SluicewayError:
     """
     if not error.code.startswith(OF_THE_LAST_TRY):
         return error
-    return UnknownOutcome(error.message, hint=SETTLED, code=error.code)
+    advice = f" {NETWORK}" if error.code.startswith("http_4") else ""
+    return UnknownOutcome(error.message, hint=f"{SETTLED}{advice}", code=error.code)
 
 
 def ends_session(error: SluicewayError) -> bool:

@@ -39,8 +39,8 @@ def impatient(monkeypatch):
     monkeypatch.setattr("state.snowflake.login.WAITS_MILLISECONDS", (1, 20))
 
 
-def world_of(place: Place, root: Path, settings: dict | None = None) -> SnowflakeWorld:
-    world = world_at(place, root, {**ONE, **(settings or {})})
+def world_of(place: Place, root: Path, settings: dict | None = None, drive: str = "sqlite") -> SnowflakeWorld:
+    world = world_at(place, root, {**ONE, **(settings or {})}, drive)
     world.write("day", events(100))
     return world
 
