@@ -12,6 +12,8 @@ import warnings
 os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 # else every first login asks 169.254.169.254 and two host names which cloud this machine stands in
 
+from typing import Any
+
 from snowflake.connector import aio, errors
 
 warnings.filterwarnings("ignore", "`ReauthenticationRequest` currently subclasses", FutureWarning)
@@ -20,4 +22,21 @@ warnings.filterwarnings("ignore", "`ReauthenticationRequest` currently subclasse
 for _name in ("snowflake.connector", "sf_core"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # what it tells is raised as well, and told from there
 
-__all__ = ["aio", "errors"]
+
+class Connection(aio.SnowflakeConnection):  # type: ignore[misc,unused-ignore]
+    """A session of the driver that leaves nothing behind where a login fails.
+
+    The driver keeps what it had set up for it, some 15 KB, for as long as the process lives: too much where a
+    server cannot be reached for days.
+    """
+
+    async def _initialize_core_connection(self, conn_handle: Any, db_handle: Any) -> None:
+        try:
+            await super()._initialize_core_connection(conn_handle, db_handle)
+        except BaseException:
+            self._release_connection_handle(conn_handle)
+            self._release_database_handle(db_handle)
+            raise
+
+
+__all__ = ["Connection", "errors"]

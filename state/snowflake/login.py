@@ -11,7 +11,7 @@ from typing import Any
 from state.errors import ConfigurationError, SluicewayError
 from state.port import Port
 from state.snowflake.clock import clock_offset
-from state.snowflake.driver import aio
+from state.snowflake.driver import Connection
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import explain
 from state.snowflake.meanings import STALE_SECRET
@@ -54,7 +54,7 @@ class Login:
         self._refusals = 0
         self._until = 0.0
 
-    async def connect(self, tag: Tag) -> aio.SnowflakeConnection:
+    async def connect(self, tag: Tag) -> Connection:
         """A new session of the driver. Raises what became of it: `ConfigurationError` also while a pause lasts."""
         arrived = self._failures
         async with self._turn:
@@ -72,7 +72,7 @@ class Login:
             self._failure, self._refusals, self._refused = None, 0, b""
             return connection
 
-    async def _login(self, secret: Mapping[str, str], tag: Tag) -> aio.SnowflakeConnection:
+    async def _login(self, secret: Mapping[str, str], tag: Tag) -> Connection:
         try:
             return await self._open(secret, tag)
         except vendor.Error as error:
@@ -80,9 +80,11 @@ class Login:
                 raise
         return await self._open(again, tag)  # it was replaced while this login was on its way
 
-    async def _open(self, secret: Mapping[str, str], tag: Tag) -> aio.SnowflakeConnection:
+    async def _open(self, secret: Mapping[str, str], tag: Tag) -> Connection:
         with self._port("snowflake.login"):
-            return await aio.connect(**options(self._settings, tag), **secret)
+            connection = Connection(**(options(self._settings, tag) | dict(secret)))
+            await connection.connect()
+            return connection
 
     def _secret(self) -> dict[str, str]:
         """The credential as the driver takes it, read now."""

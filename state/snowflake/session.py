@@ -14,7 +14,7 @@ from typing import Any
 from state.errors import TransientError
 from state.port import Port, direct
 from state.snowflake import login
-from state.snowflake.driver import aio
+from state.snowflake.driver import Connection
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import doubted, ends_session, explain
 from state.snowflake.login import Login
@@ -46,7 +46,7 @@ BEGINS, ENDS = frozenset({"BEGIN", "START"}), frozenset({"COMMIT", "ROLLBACK"})
 PUT_OPTIONS = "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
 
 Row = tuple[Any, ...]
-Opener = Callable[[Tag], Awaitable[aio.SnowflakeConnection]]
+Opener = Callable[[Tag], Awaitable[Connection]]
 
 
 class Session:
@@ -58,7 +58,7 @@ class Session:
 
     def __init__(
         self,
-        connection: aio.SnowflakeConnection,
+        connection: Connection,
         tag: Tag,
         account: str,
         reopen: Opener,
@@ -248,10 +248,10 @@ class Account:
     async def _opened(self, tag: Tag) -> Session:
         return self._session(await self._connected(tag), tag)
 
-    def _session(self, connection: aio.SnowflakeConnection, tag: Tag) -> Session:
+    def _session(self, connection: Connection, tag: Tag) -> Session:
         return Session(connection, tag, self._settings.account, self._connected, self._clock)
 
-    async def _connected(self, tag: Tag) -> aio.SnowflakeConnection:
+    async def _connected(self, tag: Tag) -> Connection:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""
         connection = await self._login.connect(tag)
         session = self._session(connection, tag)

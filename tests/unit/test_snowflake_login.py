@@ -13,6 +13,7 @@ from email.utils import formatdate
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
+from snowflake.connector._internal.api_client.client_api import async_core_driver, core_driver
 
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.snowflake.login import FIRST_PAUSE, LONGEST_PAUSE
@@ -417,6 +418,42 @@ async def test_a_login_that_hangs_ends_at_its_limit_and_holds_nobody_up_n2(serve
     ticking.cancel()
     assert (type(error), error.code) == (TransientError, "lost")
     assert ticks > 20
+
+
+async def refused_login(script: SnowflakeScript) -> None:
+    script.on_login = lambda _request, _body: refused(390189)
+    await failed(log_in(script))
+
+
+async def given_up_login(script: SnowflakeScript) -> None:
+    script.on_login = hang
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await log_in(script)
+
+
+@pytest.mark.parametrize("end", [refused_login, given_up_login, log_in])
+async def test_a_login_leaves_nothing_behind_in_the_driver(server, monkeypatch, end):
+    """A server may be out of reach for days, and is asked again and again."""
+    taken, given_back = [], []
+    for taking in ("connection_new", "database_new"):
+        spied(monkeypatch, async_core_driver, taking, taken)
+    for giving in ("connection_release", "database_release"):
+        spied(monkeypatch, core_driver, giving, given_back)
+    await end(server)
+    assert sorted(taken) == ["connection_new", "database_new"]
+    assert sorted(given_back) == ["connection_release", "database_release"]
+
+
+def spied(monkeypatch, driver, name: str, calls: list[str]) -> None:
+    """Note each call of a function of the driver."""
+    real = getattr(driver, name)
+
+    def called(*args, **kwargs):
+        calls.append(name)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(driver, name, called)
 
 
 async def test_a_port_where_nobody_is_is_a_passing_matter():

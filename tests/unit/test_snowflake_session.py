@@ -519,6 +519,23 @@ async def test_a_fresh_session_is_opened_after_it_was_asked_for_g7(server, accou
         assert session.id == "1002"
 
 
+@pytest.mark.parametrize(("known", "found"), [("1001", "1001"), ("1002", "1002"), ("7", "1003"), (None, "1003")])
+async def test_a_session_that_is_known_by_its_id_is_as_good_as_a_fresh_one_g7(server, account, known, found):
+    """It sees what was committed in it."""
+    async with account.session(TAG), account.session(TAG):
+        pass
+    async with account.session(TAG, fresh=True, known=known) as session:
+        assert session.id == found
+
+
+async def test_a_known_session_that_is_over_is_replaced_by_a_fresh_one_g7(server, account, clock):
+    async with account.session(TAG):
+        pass
+    clock.now += DROPPED_AFTER
+    async with account.session(TAG, fresh=True, known="1001") as session:
+        assert session.id == "1002"
+
+
 async def test_few_idle_sessions_are_kept(server, account):
     gate = asyncio.Event()
 
