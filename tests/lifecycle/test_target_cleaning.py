@@ -131,8 +131,10 @@ def survives(base: Path, number: int, moment: Moment) -> str:
     """What is wrong after that and a restart; empty if nothing is."""
     world = world_of(base / f"{number}-{moment.name}")
     codes = (exit_code(attempt, world, number, moment), exit_code(attempt, world, None, moment))
-    found = (hours(world), [run.status for run in world.runs()], len(world.receipts()))
-    expected = ({1: 60}, [RunStatus.COMPLETED] * 2, 2)
+    runs = world.runs()
+    cleanings = [run.phases[Phase.TARGET_CLEANING].status for run in runs]
+    found = (hours(world), [run.status for run in runs], cleanings, len(world.receipts()))
+    expected = ({1: 60}, [RunStatus.COMPLETED] * 2, [PhaseStatus.COMPLETED] * 2, 2)
     killed = codes[0] == -9
     fine = codes[1] == 0 and found == expected and killed is (moment is not Moment.ANSWER_LOST)
     return "" if fine else f"{moment} effect {number}: exits {codes}, {found}"
