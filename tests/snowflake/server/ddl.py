@@ -24,9 +24,24 @@ def handle(statement: Statement, proceed: Callable[[Statement], Answer]) -> Answ
         raise catalog.refuse(statement.bare[:80])
     with statement.server.ddl:
         try:
-            return change(statement, expression)
+            if isinstance(expression, exp.TruncateTable):
+                return change(statement, expression)
+            return whole(statement, lambda: change(statement, expression))
         except duckdb.Error as error:
             raise vendor.explained(error) from error
+
+
+def whole(statement: Statement, change: Callable[[], Answer]) -> Answer:
+    """All of a DDL statement or nothing, so that nobody finds a replaced table missing."""
+    duck = statement.session.duck
+    duck.execute("BEGIN")
+    try:
+        answer = change()
+    except BaseException:
+        duck.execute("ROLLBACK")
+        raise
+    duck.execute("COMMIT")
+    return answer
 
 
 def create(statement: Statement, expression: exp.Create) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from starlette.requests import Request
@@ -61,5 +61,12 @@ async def download(server: Server, request: Request) -> Response:
 
 
 def md5(path: Path) -> str:
+    """Of a file's bytes, read once as long as it stays the same."""
+    told = path.stat()
+    return _md5(path, told.st_mtime_ns, told.st_size, told.st_ino)
+
+
+@lru_cache(maxsize=10_000)
+def _md5(path: Path, _changed: int, _size: int, _inode: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -148,6 +149,10 @@ def physical(column: Column, values: pa.Array) -> pa.Array:
         return values.cast(pa.float64())
     if column.type == "binary":
         return values.cast(pa.binary())
+    if pa.types.is_nested(values.type):
+        return pa.array(
+            [None if value is None else json.dumps(value, default=str) for value in values.to_pylist()]
+        )
     if column.type in ("text", "variant", "object", "array"):
         return values.cast(pa.string())
     return values
