@@ -28,6 +28,14 @@ async def becomes(look: Callable[[], Awaitable[Any]], wanted: Any) -> None:
             await asyncio.sleep(0.1)
 
 
+async def appears(look: Callable[[], Awaitable[Any]]) -> Any:
+    """Look until there is something."""
+    async with asyncio.timeout(PATIENCE):
+        while (found := await look()) is None:  # noqa: ASYNC110 - a server elsewhere is looked at
+            await asyncio.sleep(0.1)
+    return found
+
+
 async def submitted(connection: Any, sql: str) -> str:
     query_id = (await connection.cursor().execute_async(sql))["queryId"]
     return str(query_id)
@@ -206,13 +214,10 @@ async def the_status_of_a_failed_statement(site: Site) -> None:
 async def statements_are_cancelled(site: Site) -> None:
     async with site.connect() as one, site.connect() as two:
         running = asyncio.ensure_future(fails(one, 604, "SELECT SYSTEM$WAIT(60)"))
-        await asyncio.sleep(1)
-        session = await value(two, "SELECT CURRENT_SESSION()")
-        sql = (
-            "SELECT query_id FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY())"
-            " WHERE query_text = ? AND session_id <> ? AND execution_status = 'RUNNING'"
-        )
-        query_id = await value(two, sql, "SELECT SYSTEM$WAIT(60)", int(session))
+        session = int(await value(two, "SELECT CURRENT_SESSION()"))
+        which = "WHERE query_text = ? AND session_id <> ? AND execution_status = 'RUNNING'"
+        sql = f"SELECT max(query_id) FROM TABLE(INFORMATION_SCHEMA.QUERY_HISTORY()) {which}"
+        query_id = await appears(lambda: value(two, sql, "SELECT SYSTEM$WAIT(60)", session))
         await rows(two, f"SELECT SYSTEM$CANCEL_QUERY('{query_id}')")
         await running
 

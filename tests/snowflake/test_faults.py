@@ -104,7 +104,7 @@ async def test_a_statement_that_the_client_gives_up_is_done_all_the_same(place):
     """The driver's `query_timeout`: it stops waiting with errno 14, and cancels nothing."""
     async with place.connect(query_timeout=1) as connection, place.connect() as other:
         await table(place, other)
-        with fault(place, "hang", sql="INSERT", seconds=2.0):
+        with fault(place, "hang", sql="INSERT", seconds=5.0):
             error = await fails(place.rows(connection, "INSERT INTO t VALUES (1)"))
             assert (type(error), error.errno) == (errors.OperationalError, 14)
             assert await place.rows(other, "SELECT count(*) FROM t") == [(0,)]
