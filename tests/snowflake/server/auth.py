@@ -14,7 +14,6 @@ import hashlib
 import json
 import time
 import uuid
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,13 +73,11 @@ class User:
 
 
 class Users:
-    """The users of the account, and a count of logins."""
+    """The users of the account, and a record of all logins."""
 
     def __init__(self) -> None:
         self.account: str | None = None
         """The account's locator; None: any."""
-        self.logins: Counter[str] = Counter()
-        """How often each outcome was: "ok", or the code."""
         self.attempts: list[dict[str, Any]] = []
         """Every login in order: user, authenticator, outcome, at (seconds of this machine)."""
         self._failures: dict[str, dict[str, Any]] = {}
@@ -113,7 +110,6 @@ class Users:
             outcome = error.code
             raise self._disguised(name, how, error) from error
         finally:
-            self.logins[outcome] += 1
             attempt = {"user": name.upper(), "authenticator": how, "outcome": outcome, "at": time.time()}
             self.attempts.append(attempt)
 
