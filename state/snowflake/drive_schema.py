@@ -8,6 +8,7 @@ from importlib import resources
 
 from state.errors import ConfigurationError
 from state.snowflake.drive_rows import Tables, missing
+from state.snowflake.names import Name
 from state.snowflake.session import Session
 
 VERSION = 1
@@ -33,7 +34,10 @@ async def upgrade(session: Session, tables: Tables) -> str:
     Raises `ConfigurationError` if it is of a newer program. Every statement commits by itself, as DDL does, and
     may be repeated: a script that broke off is run again.
     """
-    await session.rows(f"USE SCHEMA {tables.schema.sql}")
+    try:
+        await session.rows(f"USE SCHEMA {tables.schema.sql}")
+    except ConfigurationError as error:
+        raise (no_schema(tables.schema) if error.code == "object" else error) from error
     if await session.rows(f"SHOW TABLES LIKE 'SLUICEWAY_DRIVE' IN SCHEMA {tables.schema.sql}"):
         refuse_newer(await version_of(session, tables), tables)
     for statement in statements(script()):
@@ -91,3 +95,13 @@ def refuse_newer(version: int, tables: Tables) -> None:
             code="newer_schema",
             path="drive_table.database_schema",
         )
+
+
+def no_schema(schema: Name) -> ConfigurationError:
+    """The schema itself is not there for this role."""
+    return ConfigurationError(
+        f"there is no schema {schema}, or the role may not use it",
+        hint=f"CREATE SCHEMA {schema.sql}; or grant USAGE on it and its database, and CREATE TABLE and CREATE VIEW.",
+        code="object",
+        path="drive_table.database_schema",
+    )

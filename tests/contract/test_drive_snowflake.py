@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 
 import pytest
@@ -12,10 +12,21 @@ from state.columns import row_of
 from state.errors import ConfigurationError, DuplicateWindow, LeaseLost
 from state.model import Phase, Run, RunId, RunKind, RunStatus
 from state.snowflake import drive_schema
+from state.snowflake.drive import SnowflakeDrive
 from state.snowflake.drive_rows import COLUMNS
+from state.snowflake.session import Account
 from tests.contract.drive import CLAUSES, Clock
 from tests.contract.drive_desk import LEASE, failure, new, progressed, receipt_of, window
-from tests.contract.drive_snowflake import between_look_and_write, by_hand, drive_at, entered, made, opened
+from tests.contract.drive_snowflake import (
+    between_look_and_write,
+    by_hand,
+    drive_at,
+    entered,
+    made,
+    opened,
+    schema_of,
+    settings,
+)
 
 
 @pytest.mark.parametrize("name", CLAUSES)
@@ -209,6 +220,22 @@ async def test_init_may_be_repeated_and_keeps_what_is_there(drives, place):
     await one.create("p", "x", [new(0)])
     assert await made(place.connection) == one.id
     assert len(await one.runs("p")) == 1
+
+
+async def test_upgrade_makes_none_and_keeps_the_one_that_is_there(place):
+    account = Account(settings(place.connection))
+    async with aclosing(account):
+        with pytest.raises(ConfigurationError) as caught:
+            await SnowflakeDrive.upgrade(account, schema_of(place.connection))
+        assert caught.value.code == "no_drive_table"
+        identity = await made(place.connection)
+        assert await SnowflakeDrive.upgrade(account, schema_of(place.connection)) == identity
+
+
+async def test_a_schema_that_is_not_there_is_told(place):
+    with pytest.raises(ConfigurationError) as caught:
+        await made({**place.connection, "schema": "NOWHERE"})
+    assert "NOWHERE" in caught.value.message
 
 
 @pytest.mark.parametrize(("version", "code"), [(drive_schema.VERSION + 1, "newer_schema"), (0, "old_schema")])
