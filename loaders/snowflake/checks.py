@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loaders.snowflake.files import StageFiles
 from loaders.snowflake.preparing import stage_there
 from loaders.snowflake.schema import look
 from loaders.snowflake.work import Work
@@ -22,14 +21,12 @@ PROBE = b"sluiceway doctor"
 """The bytes of the file that is put and removed again."""
 
 
-async def check(
-    account: Account, tag: Tag, working: Callable[[Session], Work], files: StageFiles
-) -> Sequence[Check]:
+async def check(account: Account, tag: Tag, working: Callable[[Session], Work]) -> Sequence[Check]:
     """Everything in the order in which one thing needs the other; what cannot be asked any more is left out."""
     try:
         async with account.session(tag, fresh=True) as session:
             first = Check("snowflake_connection", True, "logged in, parameters as asked for")
-            found = [first, *await Doctor(working(session), files).checks()]
+            found = [first, *await Doctor(working(session)).checks()]
             await session.close()  # its parameters are not those of the others any more
             return found
     except SluicewayError as error:
@@ -41,7 +38,6 @@ class Doctor:
     """One look with one session."""
 
     work: Work
-    files: StageFiles
 
     async def checks(self) -> list[Check]:
         names = self.work.names
@@ -55,6 +51,9 @@ class Doctor:
             found += await self._place(name, setting, role)
         if all(check.ok for check in found):
             found.append(await self._guarded("stage_system.stage", lambda: self._stage(role)))
+            found.append(
+                await self._guarded("stage_system.table", lambda: self._made("TABLE", names.staged, role))
+            )
             found.append(await self._guarded("target_system.table", lambda: self._target(role)))
         return found
 
@@ -86,7 +85,7 @@ class Doctor:
         work, names = self.work, self.work.names
         hint = f"GRANT READ, WRITE ON STAGE {names.stage.sql} TO ROLE {quoted(role)};"
         if not await stage_there(work.session, names):
-            return Check("stage_system.stage", True, f"{names.stage} will be made")
+            return await self._made("STAGE", names.stage, role, hint)
         folder = f"{work.pipeline}/doctor-{uuid.uuid4().hex[:12]}/"
         try:
             with TemporaryDirectory() as local:
@@ -100,12 +99,25 @@ class Doctor:
         ok = told.get("status") == "UPLOADED" and len(listed) == 1
         return Check("stage_system.stage", ok, f"a file was put into {names.stage}, listed and removed", hint)
 
+    async def _made(self, kind: str, name: Name, role: str, other: str = "") -> Check:
+        """Whether the role may make a stage or a table beside `name`: one is made and dropped again."""
+        setting = "stage_system" if name in (self.work.names.stage, self.work.names.staged) else "target_system"
+        probe = name.beside(f"{name.last[:200]}_DOCTOR_{uuid.uuid4().hex[:12].upper()}").sql
+        grant = f"GRANT CREATE {kind} ON SCHEMA {name.schema.sql} TO ROLE {quoted(role)};"
+        try:
+            await self.work.session.rows(f"CREATE {kind} {probe}{' (PROBE BOOLEAN)' if kind == 'TABLE' else ''}")
+            await self.work.session.rows(f"DROP {kind} {probe}")
+        except ConfigurationError as error:
+            hint = f"If it is there: {other} If it is to be made: {grant}" if other else grant
+            return Check(f"{setting}.{kind.lower()}", False, error.message, hint)
+        return Check(f"{setting}.{kind.lower()}", True, f"{name} and others beside it can be made", grant)
+
     async def _target(self, role: str) -> Check:
         """The target is a table that may be read and written; looked at without touching a row."""
         work, table = self.work, self.work.names.target
         have = await look(work.session, table)
         if have is None:
-            return Check("target_system.table", True, f"{table} will be made")
+            return await self._made("TABLE", table, role)
         if have.kind != "BASE TABLE":
             return Check(
                 "target_system.table",

@@ -62,12 +62,21 @@ class Ledger:
         self._pipeline = pipeline
         self._port = port
         self.sql = names.ledger.sql
+        self._fence = f"SELECT 1 FROM {self.sql} WHERE KIND = 'fence'"
 
     async def create(self) -> None:
         """Make the table where it is missing."""
         kinds = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         with self._port("loader.prepare.ledger"):
             await self._session.rows(f"CREATE TABLE IF NOT EXISTS {self.sql} ({kinds})")
+
+    async def require_fence(self) -> None:
+        """Have the fence's row there before anybody claims: a claim that found none would wait for nobody. Two
+        that are made at once are as good as one, because each is touched with the other."""
+        with self._port("loader.prepare.fence"):
+            await self._session.count(
+                f"INSERT INTO {self.sql} (KIND, TOUCHED) SELECT 'fence', 0 WHERE NOT EXISTS ({self._fence})"
+            )
 
     async def claim(self, attempt: Attempt) -> None:
         """Touch the fence and record the claim, once however often it is repeated. Raises `LeaseLost`."""
@@ -77,7 +86,6 @@ class Ledger:
             added = await self._add(
                 f"{row} WHERE NOT EXISTS (SELECT 1 FROM {self.sql} WHERE {FENCED}) AND NOT EXISTS ({known})",
                 [*values, *self.fenced_by(attempt), run_text(attempt.run), attempt.token],
-                fence=True,
             )
         if not added:
             await self.require_highest(attempt)
@@ -91,22 +99,24 @@ class Ledger:
             f"{row} WHERE NOT EXISTS (SELECT 1 FROM {self.sql} WHERE {FENCED})"
             f" AND NOT EXISTS ({other}) AND {when}",
             [*given, *self.fenced_by(attempt), run_text(attempt.run), *values],
-            fence=False,
         )
 
-    async def _add(self, row: str, values: list[Any], *, fence: bool) -> bool:
-        """`fence`: make its row where nobody did."""
-        names, unless_fence = ", ".join(COLUMNS), "" if fence else " AND s.KIND <> 'fence'"
-        found = await self._session.records(
+    async def _add(self, row: str, values: list[Any]) -> bool:
+        """Touch the fence and add the row that the query `row` gives, if it gives one. Raises `RestartAttempt`,
+        and adds nothing, where there is no fence."""
+        names = ", ".join(COLUMNS)
+        row = f"{row} AND EXISTS ({self._fence})"
+        [told] = await self._session.records(
             f"MERGE INTO {self.sql} l USING ({FENCE_ROW} UNION ALL {row}) s"
             " ON l.KIND = s.KIND AND s.KIND = 'fence'"
             " WHEN MATCHED THEN UPDATE SET TOUCHED = l.TOUCHED + 1"
-            f" WHEN NOT MATCHED{unless_fence}"
+            " WHEN NOT MATCHED AND s.KIND <> 'fence'"
             f" THEN INSERT ({names}) VALUES ({', '.join(f's.{name}' for name in COLUMNS)})",
             *values,
         )
-        inserted, updated = (int(found[0][f"number of rows {what}"]) for what in ("inserted", "updated"))
-        return inserted > (1 if fence and not updated else 0)
+        if not int(told["number of rows updated"]):
+            raise self._no_fence()
+        return int(told["number of rows inserted"]) > 0
 
     async def touch(self) -> int:
         """Wait until nobody else holds the fence, and take it for the transaction, if one is open; 0 if nobody
@@ -117,11 +127,14 @@ class Ledger:
         """The first change of every transaction: it takes the lock. Raises `RestartAttempt` where there is
         none."""
         if not await self.touch():
-            raise RestartAttempt(
-                f"the fence in {self._names.ledger} is gone",
-                hint="The next attempt raises it again; find out who removed rows from that table.",
-                code="fence_missing",
-            )
+            raise self._no_fence()
+
+    def _no_fence(self) -> RestartAttempt:
+        return RestartAttempt(
+            f"the fence in {self._names.ledger} is gone",
+            hint="The next attempt makes it again; find out who removed rows from that table.",
+            code="fence_missing",
+        )
 
     def fenced_by(self, attempt: Attempt) -> tuple[Any, ...]:
         """The parameters of `FENCED`."""

@@ -31,7 +31,7 @@ from loaders.snowflake.types import require_types
 from loaders.snowflake.work import Work
 from state.checks import Check
 from state.contract import Contract
-from state.errors import ConfigurationError
+from state.errors import ConfigurationError, RestartAttempt
 from state.model import Attempt, Chunk, Manifest, Phase, Receipt, RunId, Window
 from state.port import Port, direct
 from state.snowflake.names import Name
@@ -79,7 +79,7 @@ class SnowflakeLoader:
         self._turn = TURNS.setdefault(account, {}).setdefault(self._names.target, asyncio.Lock())
 
     async def check(self) -> Sequence[Check]:
-        return await checks.check(self._account, self._tag(None, "check"), self._work, self._files)
+        return await checks.check(self._account, self._tag(None, "check"), self._work)
 
     async def prepare(self, contract: Contract) -> str:
         require_usable(contract, self._needs)
@@ -164,7 +164,8 @@ class SnowflakeLoader:
             return 0
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
-            made = await preparing.stage_there(work.session, work.names)  # a first attempt may have died before
+            # a first attempt may have died before it made the stage
+            made = self._made.stage or await preparing.stage_there(work.session, work.names)
             staged = await self._files.of_runs(work.session, self._pipeline, runs) if made else []
             old = {file.name for file in staged if file.modified < older_than}
             removed = await self._files.remove(work.session, old - kept, "sweep")
@@ -204,7 +205,7 @@ class SnowflakeLoader:
         """What was found to be there is looked for again after an error that says it may be gone."""
         try:
             yield
-        except ConfigurationError:
+        except (ConfigurationError, RestartAttempt):
             self._made.forget()
             raise
 

@@ -22,11 +22,13 @@ class Made:
     """What this loader found or made, so that it is not looked for again; any doubt forgets all of it."""
 
     ledger: bool = False
+    fence: bool = False
     stage: bool = False
     empty: str = ""
 
     def forget(self) -> None:
-        self.ledger, self.stage, self.empty = False, False, ""
+        self.ledger = self.fence = self.stage = False
+        self.empty = ""
 
 
 async def prepare(work: Work, made: Made, contract: Contract, steady: Sequence[str]) -> str:
@@ -54,10 +56,13 @@ async def ledger_there(work: Work, made: Made) -> bool:
 
 
 async def require_ledger(work: Work, made: Made) -> None:
-    """Make the load table if it is missing."""
+    """Make the load table and its fence if they are missing."""
+    if made.fence:
+        return
     if not await ledger_there(work, made):
         await work.ledger.create()
-        made.ledger = True
+    await work.ledger.require_fence()
+    made.ledger = made.fence = True
 
 
 async def require_stage(work: Work, made: Made) -> None:

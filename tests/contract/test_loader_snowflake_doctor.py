@@ -71,6 +71,7 @@ async def test_a_role_with_what_grants_sql_gives_is_enough_n11(d, snowflake_plac
         ("database", "target_system.table: database", 'GRANT USAGE ON DATABASE "{0}" TO ROLE "{1}";'),
         ("schema", "target_system.table: schema", 'ON SCHEMA "{0}"."S" TO ROLE "{1}";'),
         ("stage", "stage_system.stage", 'GRANT READ, WRITE ON STAGE "{0}"."S"."LANDING" TO ROLE "{1}";'),
+        ("create", "stage_system.table", 'GRANT CREATE TABLE ON SCHEMA "{0}"."S" TO ROLE "{1}";'),
         ("insert", "target_system.table", 'GRANT INSERT ON TABLE "{0}"."S"."EVENTS" TO ROLE "{1}";'),
         ("update", "target_system.table", 'GRANT UPDATE ON TABLE "{0}"."S"."EVENTS" TO ROLE "{1}";'),
         ("delete", "target_system.table", 'GRANT DELETE ON TABLE "{0}"."S"."EVENTS" TO ROLE "{1}";'),
@@ -88,6 +89,15 @@ async def test_a_database_or_schema_that_is_not_there_is_named(d, snowflake_plac
     found = [check for check in await d.loader(table=table).check() if not check.ok]
     [check] = [check for check in found if check.name == f"target_system.table: {setting}"]
     assert "NOWHERE" in check.found + check.hint
+
+
+async def test_what_the_role_may_not_make_is_named_before_it_is_needed(d, snowflake_place):
+    account = Rights(snowflake_place).without("create", "stage", "select", "insert", "update", "delete")
+    found = {check.name: check for check in await d.loader(account=account).check() if not check.ok}
+    assert set(found) == {"stage_system.stage", "stage_system.table", "target_system.table"}
+    assert "GRANT CREATE STAGE ON SCHEMA" in found["stage_system.stage"].hint
+    assert "GRANT READ, WRITE ON STAGE" in found["stage_system.stage"].hint
+    assert snowflake_place.untouched()
 
 
 async def test_a_view_is_no_target(d, snowflake_place):
@@ -110,3 +120,5 @@ async def test_the_doctor_leaves_no_file(d, snowflake_place):
     await d.loader().prepare(CONTRACT)
     assert all(check.ok for check in await d.loader().check())
     assert d.place.files() == []
+    tables = snowflake_place.query("SHOW TABLES")
+    assert not [row["name"] for row in tables if "DOCTOR" in row["name"]]

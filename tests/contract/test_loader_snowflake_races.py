@@ -98,6 +98,21 @@ async def test_a_merge_that_waited_for_the_fence_sees_who_passed_it_meanwhile(d,
     assert d.values() == {}
 
 
+async def test_a_fence_that_somebody_removed_stops_all_until_it_is_made_again(d, snowflake_place):
+    knowing, loader = d.loader(), d.loader()
+    await knowing.prepare(CONTRACT)
+    full = await d.stage(loader, attempt(1), rows(("a", 1, 1)))
+    empty = await d.stage(loader, attempt(2, NEXT))
+    snowflake_place.query(f"DELETE FROM {LEDGER} WHERE KIND = 'fence'")
+    for call in (full.merge(), empty.merge(), knowing.raise_fence(attempt(3))):
+        with pytest.raises(RestartAttempt, match="fence"):
+            await call
+    loads = await loader.loads("p")
+    assert (loads.receipts, loads.highest_token, d.values()) == ((), 2, {})
+    await knowing.raise_fence(attempt(3))
+    assert (await loader.loads("p")).highest_token == 3
+
+
 async def test_two_merges_of_a_process_into_one_target_never_wait_in_snowflake_f23(d, snowflake_place):
     first, second = d.loader(), d.loader(pipeline="q")
     a = await d.stage(first, attempt(1), rows(("a", 1, 1)))
