@@ -101,7 +101,7 @@ def no_schema(schema: Name) -> ConfigurationError:
     """The schema itself is not there for this role."""
     return ConfigurationError(
         f"there is no schema {schema}, or the role may not use it",
-        hint=f"CREATE SCHEMA {schema.sql}; or grant USAGE on it and its database, and CREATE TABLE and CREATE VIEW.",
+        hint=f"CREATE SCHEMA {schema.sql}; or grant USAGE on it and its database, CREATE TABLE and CREATE VIEW.",
         code="object",
         path="drive_table.database_schema",
     )
