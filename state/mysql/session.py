@@ -33,7 +33,17 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
             raise OperationalError(NO_TLS, "the server offers no TLS")
-        await super()._request_authentication()
+        try:
+            await super()._request_authentication()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """At once; the driver's own way leaves the socket open until the other side agrees that TLS ends."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+        self._writer = self._reader = None
 
 
 class Session:

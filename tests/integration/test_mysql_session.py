@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import traceback
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
 
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.mysql.drive import MysqlDrive
-from state.mysql.session import IDLE_SECONDS, Session
+from state.mysql.session import IDLE_SECONDS, Session, _first_words
 from state.mysql.settings import MysqlDriveSettings
 from tests.contract.drive_desk import new
 from tests.servers.mariadb import PASSWORD, PASSWORD_VARIABLE, free_port
@@ -48,6 +50,16 @@ async def test_a_whole_drive_table_works_over_tls(mariadb):
     async with aclosing(await MysqlDrive.open(settings)) as drive:
         mariadb.hang_up(settings.database)
         assert await drive.create("p", "x", [new(hour) for hour in range(20)])
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_what_is_closed_is_closed_at_once(tls, mariadb):
+    session = Session(mariadb.database(tls=tls, ca_file=mariadb.ca_file if tls else None))
+    await session.open()
+    held = session._connection._writer.transport.get_extra_info("socket")
+    await session.aclose()
+    await asyncio.sleep(0)
+    assert held.fileno() == -1
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(mariadb):
@@ -103,6 +115,18 @@ async def test_every_connection_is_told_how_to_wait_and_compare(mariadb):
         "character_set_client": "utf8mb4",
         "character_set_connection": "utf8mb4",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "is_mariadb"),
+    [("5.5.5-10.11.14-MariaDB-0+deb12u2", True), ("8.4.6", False), ("9.4.0-commercial", False)],
+)
+def test_mysql_itself_is_told_only_what_it_knows(version, is_mariadb):
+    """From the documentation of MySQL, which has no idle_transaction_timeout; there wait_timeout does its work."""
+    connection = SimpleNamespace(get_server_info=lambda: version)
+    words = _first_words(connection, MysqlDriveSettings.model_validate(settings_of()))
+    assert any("idle_transaction_timeout" in statement for statement in words) == is_mariadb
+    assert f"wait_timeout = {IDLE_SECONDS}" in words[1]
 
 
 async def test_the_clock_is_utc_whatever_the_servers_zone_is(mariadb):

@@ -17,7 +17,8 @@ class Relay:
         self._upstream = port
         self._host = host
         self._server: asyncio.Server | None = None
-        self._pumps: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task] = set()
+        self._ends: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.heard = b""
         self.connections = 0
@@ -32,35 +33,34 @@ class Relay:
 
     async def __aexit__(self, *_error: object) -> None:
         self._server.close()
-        if self._pumps:
-            await asyncio.wait(self._pumps, timeout=5)  # clients close first
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        await asyncio.sleep(0.01)  # a connection just taken gets its task
+        for end in self._ends:
+            end.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._pumps.add(task)
+        self._tasks.add(asyncio.current_task())
+        self._ends.add(writer)
         self.connections += 1
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
-        greeting = await upstream_reader.read(4096)
-        writer.write(self._greeting(greeting))
+        self._ends.add(upstream)
         lost = asyncio.Event()
-        pumps = {
-            asyncio.create_task(self._from_client(reader, upstream, lost)),
-            asyncio.create_task(self._from_server(upstream_reader, writer, lost)),
-        }
         try:
+            writer.write(self._greeting(await upstream_reader.read(4096)))
+            pumps = {
+                asyncio.create_task(self._from_client(reader, upstream, lost)),
+                asyncio.create_task(self._from_server(upstream_reader, writer, lost)),
+            }
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        finally:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
+        finally:
             for end in (writer, upstream):
                 end.close()
+            for end in (writer, upstream):
                 with suppress(OSError):
                     await end.wait_closed()
-            self._pumps.discard(task)
 
     async def _from_client(self, reader, upstream, lost) -> None:
         while data := await reader.read(1 << 16):
