@@ -176,6 +176,7 @@ class Session:
             return columns, [tuple(map(read, row)) for row in await cursor.fetchall()]
         finally:
             cursor.close()
+            self._connection.messages.clear()  # the driver keeps every error of a session there
 
     def _doing(self, verb: str) -> str:
         return f"{verb.replace('-', ' ')} on Snowflake account {self._account}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from state.settings import Group, Secret
 
@@ -57,6 +58,20 @@ class SnowflakeConnection(Group):
     """Longest wait of a statement for the warehouse. Default half an hour: Snowflake's own is for ever."""
     lock_timeout_seconds: Seconds = 1_800
     """Longest wait of a statement for a lock on a table. Default half an hour: Snowflake's own is twelve hours."""
+
+    @field_validator("account", "host")
+    @classmethod
+    def _bare(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|::1", name):
+            raise ValueError(f"write the name alone, without https:// and without a path, not {name!r}")
+        return name
+
+    @field_validator("account")
+    @classmethod
+    def _identifier(cls, account: str) -> str:
+        if ".snowflakecomputing." in account.lower():
+            raise ValueError("write the account identifier, `organisation-account`; a host name goes into host")
+        return account
 
     @model_validator(mode="after")
     def _one_credential(self) -> SnowflakeConnection:

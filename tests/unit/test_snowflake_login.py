@@ -8,6 +8,7 @@ import json
 import logging
 import ssl
 import time
+import traceback
 from email.utils import formatdate
 
 import pytest
@@ -479,15 +480,22 @@ def test_the_driver_tells_its_log_nothing_x9(name):
 
 
 async def test_no_secret_is_told_by_anything_x9(server, key_file, caplog, capfd):
+    """Not by the log, the output, an error with its whole chain, or a representation."""
     caplog.set_level(logging.DEBUG)
-    server.on_login = lambda _request, _body: refused(390100)
-    await windows(Account(settings(server.port)), 2)
-    await windows(Account(settings(server.port, private_key={"file": key_file})), 2)
+    errors = []
+    for act in (lambda _request, _body: refused(390100), lambda _request, _body: web.Response(status=403)):
+        server.on_login = act
+        errors += await windows(Account(settings(server.port)), 2)
+        errors += await windows(Account(settings(server.port, private_key={"file": key_file})), 2)
     server.on_login = None
     account = Account(settings(server.port))
-    await windows(account, 2)
+    server.on_statement = lambda _request, body: refused(390111) if body["sqlText"] != "SHOW PARAMETERS" else None
+    async with account.session(Tag()) as session:
+        errors.append(await failed(session.rows("INSERT")))
     await account.aclose()
     told = caplog.text + "".join(capfd.readouterr())
+    told += "".join(line for error in errors for line in traceback.format_exception(error))
+    assert "390100" in told
     for secret in (CANARY, key("1").private.splitlines()[3], "session-", "master-", "eyJ"):
         assert secret not in told
     assert CANARY not in repr([account, account.__dict__, settings(server.port)])

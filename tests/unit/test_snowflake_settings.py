@@ -55,6 +55,19 @@ def test_a_secret_itself_is_never_a_setting_x9():
     assert "private_key_passphrase" in problem(oauth_token={"env": "T"}, private_key_passphrase={"env": "P"})
 
 
+@pytest.mark.parametrize(
+    "name", ["https://org-acc", "acc/x", "a b", "acc:443", "a@b", "-a", "acc.", "a#b", "a?b", "é"]
+)
+@pytest.mark.parametrize("setting", ["account", "host"])
+def test_a_name_that_is_more_than_a_name_is_refused(setting, name):
+    assert "the name alone" in problem(**KEY, **{setting: name})
+
+
+def test_a_host_name_is_no_account_identifier():
+    assert "goes into host" in problem(**KEY, account="org-acc.snowflakecomputing.com")
+    assert made(**KEY, host="org-acc.privatelink.snowflakecomputing.com", account="org_1-acc_2.eu-central-1").host
+
+
 @pytest.mark.parametrize("host", [None, "acc.example.com", "10.0.0.1"])
 def test_the_wire_is_encrypted_but_to_this_machine_x12(host):
     assert "https" in problem(protocol="http", host=host, **KEY)
