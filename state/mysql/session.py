@@ -27,6 +27,9 @@ _NUMBERS = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG
 class _Connection(aiomysql.Connection):  # type: ignore[misc]
     """As the driver's, which would go on in the clear with a server, or somebody between, that offers no TLS."""
 
+    _reader: asyncio.StreamReader | None
+    _writer: asyncio.StreamWriter | None
+
     async def open(self) -> None:
         await self._connect()
 
