@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from loaders.snowflake.loader import SnowflakeLoader
+from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from state.errors import SluicewayError
 from state.model import Phase, PhaseRecord, PhaseStatus, RunStatus
 from state.settings import Secret
@@ -22,6 +24,7 @@ from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
 from tests.contract.drive_desk import HOUR, event, failure, new, receipt_of
 from tests.contract.drive_snowflake import drive_at, made, opened, schema_of, settings
+from tests.contract.loader_desk import Desk, attempt, rows
 from tests.snowflake.cli import snow_sql
 from tests.snowflake.keys import key
 
@@ -167,6 +170,20 @@ async def test_what_the_script_grants_is_enough_for_the_drive_table_n11(operator
     operator.runs(script, script)
     async with worker(wanted) as account:
         await whole_life(account, schema_of(place.connection), "p")
+
+
+async def test_what_the_script_grants_is_enough_for_whole_windows_n11(place, granted, tmp_path):
+    """Into a target that is not there yet: what a loader makes, its role owns."""
+    target = SnowflakeTarget(type="snowflake", table=f"{place.database}.RAW.EVENTS", key=("id",))
+    stage = SnowflakeStage(stage=granted.names["sluiceway_stage"])
+    async with worker(granted) as account:
+        loader = SnowflakeLoader(target, stage, account, pipeline="p", cursor="at")
+        for number in (1, 2):
+            run = attempt(number, number=number)
+            staged = await Desk(None, tmp_path).stage(loader, run, rows((f"k{number}", 1, number)))
+            assert (await staged.merge()).counts.inserted == 1
+            await loader.clean(run, staged.manifest, None)
+        assert len((await loader.loads("p")).receipts) == 2
 
 
 TOO_MUCH = {
