@@ -76,6 +76,8 @@ def prepared(statement: Statement) -> exp.Expression:
         raise SnowflakeError("001003", "42000", f"SQL compilation error:\n{words}") from error
     if found is None:
         raise SnowflakeError("000900", "42601", "Empty SQL statement.")
+    if "IDENTIFIER" not in statement.bare.upper():
+        return found
     return found.transform(lambda node: identifier(statement, node), copy=False)
 
 
@@ -114,14 +116,14 @@ def bound(sql: str, values: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def translated(statement: Statement, expression: exp.Expression) -> str:
-    """DuckDB's SQL for a query, a DML statement or an expression of one, which is left as it is."""
-    expression = expression.copy()
-    ctes = {cte.alias_or_name.upper() for cte in expression.find_all(exp.CTE)}
-    there = set()
+    """DuckDB's SQL for a query, a DML statement or an expression of one, which is changed on the way."""
+    there, ctes = set(), set()
     for node in expression.walk():
         there.add(type(node))
         if isinstance(node, exp.Identifier) and not node.quoted:
             node.set("this", node.name.upper())
+        elif isinstance(node, exp.CTE):
+            ctes.add(node.alias_or_name.upper())
     expression = expression.transform(lambda node: context(statement, node), copy=False)
     for change, classes in FAKESNOW:
         if not there.isdisjoint(classes):
