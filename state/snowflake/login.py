@@ -119,7 +119,7 @@ class Login:
         until = (datetime.now(UTC) + timedelta(seconds=pause)).strftime("%Y-%m-%d %H:%M:%S UTC")
         return type(found)(
             f"{found.message}; no login is tried before {until}, so that the user is not locked",
-            hint=f"{found.hint} A changed credential is tried at once.",
+            hint=f"{found.hint} A changed credential is tried at once, and so is a restart.",
             code=found.code,
         )
 
