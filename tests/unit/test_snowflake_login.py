@@ -6,7 +6,10 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import ssl
+import subprocess
+import sys
 import time
 import traceback
 from email.utils import formatdate
@@ -472,6 +475,14 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_x12(tmp_path):
         error = await failed(log_in(script, protocol="https"))
         assert (type(error), error.code) == (ConfigurationError, "tls")
         assert script.seen == []
+
+
+def test_the_driver_is_told_not_to_look_which_cloud_it_is_in():
+    name = "SNOWFLAKE_DISABLE_PLATFORM_DETECTION"
+    code = f"import os, state.snowflake.session; print(os.environ['{name}'])"
+    without = {key: value for key, value in os.environ.items() if key != name}
+    done = subprocess.run([sys.executable, "-c", code], env=without, capture_output=True, text=True, check=True)
+    assert done.stdout == "true\n"
 
 
 @pytest.mark.parametrize("name", ["snowflake.connector", "snowflake.connector._core", "sf_core"])

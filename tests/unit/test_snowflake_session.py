@@ -677,6 +677,25 @@ async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened_
     await account.aclose()
 
 
+async def test_time_between_two_statements_raises_no_doubts_g4(server, account, clock):
+    answering(server, "COMMIT", lambda: refused(390111))
+    with pytest.raises(TransientError) as caught:
+        async with account.session(TAG) as session:
+            await session.rows("BEGIN")
+            clock.now += 3600
+            await session.rows("COMMIT")
+    assert caught.value.code == "session_gone"
+
+
+async def test_a_session_does_not_grow_with_its_errors(server, account):
+    answering(server, "INSERT", lambda: refused(625))
+    async with account.session(TAG) as session:
+        for _ in range(3):
+            with pytest.raises(TransientError):
+                await session.rows("INSERT")
+        assert session._connection.messages == []
+
+
 async def test_an_expired_token_is_renewed_by_the_driver_n6(server, account):
     async with account.session(TAG) as session:
         server.on_statement = lambda request, _body: (
