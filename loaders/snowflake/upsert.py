@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from loaders.snowflake.names import LOADED, RUN_NAME, R
 from loaders.snowflake.plan import Plan
 from loaders.snowflake.rows import INSTANT
-from state.errors import ContractError
+from state.errors import ContractError, RestartAttempt
 from state.model import MergeCounts
 from state.snowflake.names import quoted
 
 
 @dataclass(frozen=True)
 class Look:
-    """Counts of one statement, each a query of its own: SQL → found."""
+    """What was counted before the first change, each figure by a query of its own.
 
-    counts: Sequence[int]
+    `outcomes`: in the order of `MergeCounts`. `nulls`: rows without a value, by column of the key. `invalid`:
+    values that are no JSON, by column that is parsed. `twice`: keys that the target holds more than once.
+    `staged`: rows of the stage table itself.
+    """
+
+    outcomes: Sequence[int]
     nulls: Sequence[int]
     invalid: Sequence[int]
     twice: int
-    raw: int
+    staged: int
 
 
 async def upsert(plan: Plan) -> MergeCounts:
     """In a transaction. Raises `ContractError` on a NULL key, one that the target holds twice, or JSON that is
     none."""
     look = await looked(plan)
-    require_rows(plan, look.raw, look.counts[0])
+    require_rows(plan, look.staged, look.outcomes[0])
     require_keys(plan, look.nulls)
     require_json(plan, look.invalid)
     require_distinct_target(plan, look.twice)
+    stamps = plan.stamp * (2 if plan.gone or data_columns(plan) else 1)
     with plan.work.port("loader.merge.write"):
-        await plan.work.session.count(statement(plan), *plan.stamp * (2 if plan.gone or data_columns(plan) else 1))
-    return MergeCounts(*look.counts)
+        [told] = await plan.work.session.records(statement(plan), *stamps)
+    counts = MergeCounts(*look.outcomes)
+    require_as_counted(plan, counts, told)
+    return counts
 
 
 async def looked(plan: Plan) -> Look:
@@ -91,6 +100,21 @@ def twice(plan: Plan) -> str:
         f"SELECT COUNT(*) FROM (SELECT {keys} FROM s JOIN {plan.target} t ON {plan.rules.match}"
         f" GROUP BY {keys} HAVING COUNT(*) > 1) d"
     )
+
+
+def require_as_counted(plan: Plan, counts: MergeCounts, told: Mapping[str, Any]) -> None:
+    """Somebody else may have changed the target between the count and the change: then nothing of it is kept.
+
+    Rows that only advance the instant they were seen at are updates to Snowflake too.
+    """
+    inserted, updated = (int(told.get(f"number of rows {what}", 0)) for what in ("inserted", "updated"))
+    if inserted != counts.inserted or not counts.updated <= updated <= counts.updated + counts.unchanged:
+        raise RestartAttempt(
+            f"MERGE inserted {inserted} and updated {updated} rows of {plan.attempt.name}, {counts.inserted} and"
+            f" {counts.updated} were counted before",
+            hint="Nothing was written; find out who else writes to the target while Sluiceway does.",
+            code="merge_counts",
+        )
 
 
 def require_rows(plan: Plan, staged: int, transformed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,14 +16,16 @@ from loaders.snowflake.names import names
 from loaders.snowflake.schema import Wanted
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from loaders.spool import Spool
+from state.contract import Contract
 from state.errors import ConfigurationError, RestartAttempt
-from state.model import Chunk
+from state.model import Attempt, Chunk, Manifest, Part, RunId, Window
 from state.port import direct
 from state.snowflake.names import parse
 
 TARGET = SnowflakeTarget(type="snowflake", table="db.s.events", key=("id",))
 STAGE = SnowflakeStage(stage="db.raw.landing")
 TABLE = parse("DB.S.EVENTS")
+WHEN = "Tue, 24 Nov 2026 23:00:00 GMT"
 
 
 class Told:
@@ -35,6 +38,10 @@ class Told:
     async def put(self, path, location):
         self.asked.append((path.name, location))
         return self.answers.pop(0)
+
+    async def rows(self, sql):
+        self.asked.append(sql)
+        return []
 
     async def records(self, sql):
         self.asked.append(sql)
@@ -109,7 +116,7 @@ def test_a_padded_file_is_taken_for_its_chunk_and_one_of_another_size_is_not(tmp
             "name": f"landing/{chunk.name}",
             "size": size,
             "md5": told,
-            "last_modified": "Tue, 24 Nov 2026 23:00:00 GMT",
+            "last_modified": WHEN,
         }
         return files.found({chunk.name: listed(record)}, [chunk]) == [chunk]
 
@@ -150,6 +157,7 @@ class Work:
 
     port = staticmethod(direct)
     names = names(TARGET, STAGE)
+    settings = TARGET
 
     def __init__(self, session):
         self.session = session
@@ -188,3 +196,26 @@ def test_a_copy_names_its_files_and_fixes_every_option_f4_f7_f8(tmp_path):
     ):
         assert words in sql
     assert not any(word in sql for word in ("PATTERN", "FORCE", "PURGE"))
+
+
+async def test_more_files_than_a_copy_may_name_take_several_f4(tmp_path, monkeypatch):
+    monkeypatch.setattr(copying, "MOST_FILES", 2)
+    chunks = [written(tmp_path, f"p/h/{n}.parquet")[0] for n in range(5)]
+    there = [
+        {
+            "name": f"landing/{one.name}",
+            "size": one.bytes,
+            "md5": "",
+            "last_modified": WHEN,
+        }
+        for one in chunks
+    ]
+    session = Told(there, *([answer(one) for one in chunks[n : n + 2]] for n in (0, 2, 4)))
+    contract = Contract(pa.schema([("a", pa.int64())]), "a", ())
+    run = RunId("d", "p", Window(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 2, tzinfo=UTC)), 1)
+    manifest = Manifest((Part(run.window, tuple(chunks)),), contract.digest)
+    copied = await copying.copy(
+        Work(session), StageFiles(Work.names, direct), Attempt(run, "p_run1", 1), manifest, contract
+    )
+    assert copied.files == {chunk.name: 3 for chunk in chunks}
+    assert [sql.count(".parquet'") for sql in session.asked if sql.startswith("COPY")] == [2, 2, 1]

@@ -40,7 +40,7 @@ class Scripted:
 
     def __init__(self, **replies):
         self.sent = []
-        self.replies = {"claim": None, "receipt": 1, "fence": 1, "commit": None, **replies}
+        self.replies = {"claim": None, "receipt": 1, "fence": 1, "merged": (1, 0), "commit": None, **replies}
 
     async def rows(self, sql, *_values):
         self.sent.append(sql.split("(")[0].split()[0])
@@ -60,9 +60,12 @@ class Scripted:
 
     async def count(self, sql, *_values):
         self.sent.append(sql.split()[0])
-        if sql.startswith("UPDATE"):
-            return self.replies["fence"]
-        return self.replies["receipt"] if sql.startswith("INSERT") else 1
+        return self.replies["fence" if sql.startswith("UPDATE") else "receipt"]
+
+    async def records(self, sql, *_values):
+        self.sent.append(sql.split()[0])
+        inserted, updated = self.replies["merged"]
+        return [{"number of rows inserted": inserted, "number of rows updated": updated}]
 
 
 def merge(session):
@@ -85,11 +88,14 @@ def test_the_lock_is_taken_first_and_the_receipt_goes_last_g3():
     [
         ({"claim": 4}, LeaseLost, "SELECT"),
         ({"fence": 0}, RestartAttempt, "UPDATE"),
+        ({"merged": (0, 1)}, RestartAttempt, "MERGE"),
+        ({"merged": (1, 1)}, RestartAttempt, "MERGE"),
         ({"receipt": 0}, RestartAttempt, "INSERT"),
     ],
 )
 def test_nothing_is_committed_that_may_not_be(replies, error, last):
-    """A higher token, no fence, and a target that is another one when the receipt is written (F-22)."""
+    """A higher token, no fence, a MERGE that did other than was counted, and a target that is another one when the
+    receipt is written (F-22)."""
     session = Scripted(**replies)
     with pytest.raises(error):
         merge(session)
