@@ -117,7 +117,7 @@ class SnowflakeDrive:
         if not runs:
             return []
         span = max(new.window.end for new in runs), min(new.window.start for new in runs)
-        wanted = Wanted(f"({UNFINISHED}) OR ({OVERLAPS})", span, wide="FALSE")
+        wanted = Wanted(f"({UNFINISHED}) OR ({OVERLAPS})", span, wide=False)
         with self._port("drive.create"):
             return await self._repeatable(pipeline, wanted, lambda seen: rules.create(seen, pipeline, runs))
 
@@ -126,7 +126,7 @@ class SnowflakeDrive:
             return rules.adopt(seen, pipeline, receipts, token_floor, owner_is_dead)
 
         with self._port("drive.adopt"):
-            return await self._repeatable(pipeline, Wanted("TRUE", wide=UNFINISHED), step)
+            return await self._repeatable(pipeline, Wanted(UNFINISHED, finished=bool(receipts)), step)
 
     async def claim(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from state.model import RunStatus, Window
+from state.model import RunId, RunStatus, Window
 from state.snowflake.drive_clock import DriveClock
 from state.snowflake.drive_rows import (
     COLUMNS,
@@ -30,7 +30,7 @@ Query = tuple[str, list[Any]]
 async def look(
     session: Session, tables: Tables, drive_id: str, clock: DriveClock, *, pipeline: str, wanted: Wanted
 ) -> Seen:
-    """One statement. Raises `ConfigurationError` if this is another drive table, `DuplicateWindow`."""
+    """One statement, or two. Raises `ConfigurationError` if this is another drive table, `DuplicateWindow`."""
     asked = clock.elapsed()
     rows = await session.rows(look_sql(tables, wanted), pipeline, pipeline, *wanted.values)
     if not rows:
@@ -45,6 +45,10 @@ async def look(
     for row in rows:
         if row[4] is not None:
             seen.saw(run_in(row[5:]), int(row[4]))
+    # afterwards: a run that is finished meanwhile is in both, and is told by its revision; it is never in neither
+    finished = await session.rows(finished_sql(tables), pipeline) if wanted.finished else ()
+    for start, end, number, drive, name in finished:
+        seen.saw_finished(RunId(drive, pipeline, Window(utc(start), utc(end)), int(number)), name)
     seen.require_no_overlap()
     return seen
 
@@ -54,7 +58,9 @@ def look_sql(tables: Tables, wanted: Wanted) -> str:
 
     Values: the pipeline twice, then those of `wanted`.
     """
-    columns = ", ".join(read(column, wanted.wide) for column in COLUMNS)
+    columns = ", ".join(
+        f"d.{column}" if wanted.wide or column not in VARIANTS else f"NULL AS {column}" for column in COLUMNS
+    )
     return (
         f"SELECT SYSDATE() AS read_at, s.id AS this_drive, t.token AS last_token, t.steps, d.revision, {columns}"
         f" FROM {tables.drive} AS s"
@@ -68,6 +74,14 @@ def read(column: str, wide: str) -> str:
     if column in VARIANTS and wide != "TRUE":
         return f"IFF({wide}, d.{column}, NULL) AS {column}"
     return f"d.{column}"
+
+
+def finished_sql(tables: Tables) -> str:
+    """The runs of a pipeline that are finished, or superseded: narrow, for there may be very many."""
+    columns = (
+        "d.query_window_start_timestamp, d.query_window_end_timestamp, d.run_number, d.drive_id, d.pipeline_id"
+    )
+    return f"SELECT {columns} FROM {tables.runs} AS d WHERE d.pipeline_name = ? AND NOT ({UNFINISHED})"
 
 
 def runs(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from state.columns import instant_of, row_of, run_of
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow
 from state.memory import MemoryRows
-from state.model import Manifest, Phase, Run, RunId
+from state.model import Manifest, Phase, Run, RunId, RunKind, RunStatus, Window
 from state.snowflake.names import Name
 from state.windows import overlaps
 
@@ -55,6 +56,9 @@ COLUMNS = tuple(sorted(INSTANTS | VARIANTS | NUMBERS | TEXTS))
 UNFINISHED = "d.superseded_by = 0 AND d.pipeline_status NOT IN ('COMPLETED', 'SKIPPED')"
 OVERLAPS = "d.query_window_start_timestamp < ? AND d.query_window_end_timestamp > ?"
 ORDER = "ORDER BY query_window_start_timestamp, query_window_end_timestamp, run_number, pipeline_name, drive_id"
+ROWS_PER_INSERT = 1_000
+"""Some two megabytes of JSON; Snowflake takes sixteen."""
+
 NO_MANIFEST = msgspec.json.encode(Manifest()).decode()
 
 
@@ -86,18 +90,24 @@ class Tables:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which runs of a pipeline a look reads. `wide`: those whose phases, manifest and receipt are read as well."""
+    """Which runs of a pipeline a look reads.
+
+    `wide`: False where phases, manifest and receipt are not asked for. `finished`: of those that are finished,
+    names and identities, in a statement of their own.
+    """
 
     where: str
     values: tuple[Any, ...] = ()
-    wide: str = "TRUE"
+    wide: bool = True
+    finished: bool = False
 
 
 class Seen(MemoryRows):
-    """What one look saw of one pipeline. A step of `state.rules` changes it; nothing is written by that.
+    """What a look saw of one pipeline. A step of `state.rules` changes it; nothing is written by that.
 
     `steps`: the pipeline's counter at that look, None if the pipeline is not known yet. `changed`: runs that the
-    step put. `revisions`: revision of each run that the look saw.
+    step put. `revisions`: revision of each run that the look saw. `finished`: names of runs of which no more was
+    read than that they are there. Questions are answered from indexes: a step may ask thousands.
     """
 
     def __init__(self, drive_id: str, clock: Callable[[], datetime], pipeline: str) -> None:
@@ -106,7 +116,11 @@ class Seen(MemoryRows):
         self.steps: int | None = None
         self.revisions: dict[RunId, int] = {}
         self.changed: dict[RunId, Run] = {}
+        self.finished: dict[RunId, str] = {}
         self.token_seen = 0
+        self._names: set[str] = set()
+        self._numbers: dict[Window, int] = {}
+        self._scheduled: list[Window] = []
 
     def saw(self, run: Run, revision: int) -> None:
         """A row of the look. Raises `DuplicateWindow` if it is there twice: no key of Snowflake forbids that."""
@@ -114,15 +128,46 @@ class Seen(MemoryRows):
             raise duplicate(f"{run.name} is in the drive table twice")
         self.table[run.id] = run
         self.revisions[run.id] = revision
+        self._index(run)
 
     def saw_token(self, token: int, steps: int) -> None:
+        """The pipeline's row."""
         self.tokens[self.pipeline] = self.token_seen = token
         self.steps = steps
+
+    def saw_finished(self, run: RunId, name: str) -> None:
+        """A run of which no more is read."""
+        self.finished[run] = name
+        self._names.add(name)
+
+    def get(self, run: RunId) -> Run | None:
+        found = super().get(run)
+        if found is None and (name := self.finished.get(run)) is not None:
+            start = run.window.start
+            return Run(run, name, RunKind.BACKFILL, start, start, RunStatus.COMPLETED)
+        return found
 
     def put(self, run: Run) -> Run:
         stored = super().put(run)
         self.changed[stored.id] = stored
+        self._index(stored)
         return stored
+
+    def scheduled_before(self, pipeline: str, end: datetime) -> Window | None:  # noqa: ARG002 there is one
+        place = bisect_left(self._scheduled, end, key=lambda window: window.start)
+        return self._scheduled[place - 1] if place else None
+
+    def highest_number(self, pipeline: str, window: Window) -> int:  # noqa: ARG002 there is one
+        return self._numbers.get(window, 0)
+
+    def has_name(self, name: str) -> bool:
+        return name in self._names
+
+    def _index(self, run: Run) -> None:
+        self._names.add(run.name)
+        self._numbers[run.window] = max(run.id.number, self._numbers.get(run.window, 0))
+        if run.kind is RunKind.SCHEDULED:
+            insort(self._scheduled, run.window)
 
     @property
     def wants_a_write(self) -> bool:
@@ -204,9 +249,14 @@ def from_json(column: str) -> str:
     return f"r.value:{column}::{'NUMBER' if column in NUMBERS else 'VARCHAR'}"
 
 
-def insert_json(runs: Iterable[Run]) -> str:
-    """The rows of `runs`; what is NULL is left out, for a JSON null is a value in Snowflake."""
-    return msgspec.json.encode([in_json(row_of(run)) for run in runs]).decode()
+def insert_json(runs: Sequence[Run]) -> Iterator[tuple[str, int]]:
+    """The rows of `runs` in pieces that one statement takes, and how many are in each.
+
+    What is NULL is left out, for a JSON null is a value in Snowflake.
+    """
+    for start in range(0, len(runs), ROWS_PER_INSERT):
+        piece = runs[start : start + ROWS_PER_INSERT]
+        yield msgspec.json.encode([in_json(row_of(run)) for run in piece]).decode(), len(piece)
 
 
 def in_json(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -100,9 +100,8 @@ async def _all_written(session: Session, tables: Tables, seen: Seen, key: str) -
         touched = await session.count(sql, *values, "", *identity(run.id), seen.revisions[run.id], *step)
         if not _once(run, touched):
             return False
-    if seen.new:
-        sql = f"{insert_sql(tables)} WHERE {under_way}"
-        if await session.count(sql, insert_json(seen.new), *step) != len(seen.new):
+    for rows, count in insert_json(seen.new):
+        if await session.count(f"{insert_sql(tables)} WHERE {under_way}", rows, *step) != count:
             return False
     for event in seen.actions:
         await _record(session, tables, event, key, f" WHERE {under_way}", *step)

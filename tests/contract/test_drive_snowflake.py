@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from state.columns import row_of
 from state.errors import ConfigurationError, DuplicateWindow, LeaseLost
@@ -125,6 +126,26 @@ async def test_an_adopted_run_that_is_renewed_in_between_stays_its_workers(drive
     async with between_look_and_write(monkeypatch, other, lambda: worker.renew([claim], LEASE)):
         assert await other.adopt("p", [receipt_of(claim.run.id)], 0) == []
     assert (await worker.checkpoint(claim, claim.run)).run.status is RunStatus.RUNNING
+
+
+async def test_a_run_that_is_finished_between_the_two_looks_of_adopt_is_not_made_again(drives, clock, monkeypatch):
+    worker, other = drives
+    await worker.create("p", "x", [new(0)])
+    claim = await worker.claim("p", "one", LEASE)
+    clock.advance(2 * LEASE)
+    session = other._queue._session
+    rows, looked = session.rows, []
+
+    async def slowly(sql, *values):
+        found = await rows(sql, *values)
+        if not looked:
+            looked.append(sql)
+            await worker.checkpoint(claim, replace(claim.run, status=RunStatus.COMPLETED))
+        return found
+
+    monkeypatch.setattr(session, "rows", slowly)
+    assert await other.adopt("p", [receipt_of(claim.run.id)], 0) == []
+    assert [(run.id, run.status) for run in await worker.runs("p")] == [(claim.run.id, RunStatus.COMPLETED)]
 
 
 async def test_what_a_session_is_late_to_see_makes_nothing_twice_g7(drives, place):

@@ -15,6 +15,7 @@ from state.model import Phase, RunId, RunStatus
 from state.owner import owner_name
 from state.snowflake import drive_queue
 from state.snowflake.drive_queue import TRIES, Queue
+from state.snowflake.drive_rows import ROWS_PER_INSERT
 from state.snowflake.session import Account
 from tests.contract.drive_desk import HOUR, LEASE, event, failure, manifest_of, new, receipt_of, window
 from tests.contract.drive_snowflake import drive_at, opened, settings
@@ -98,12 +99,16 @@ async def test_each_operation_has_the_number_of_statements_that_the_docs_say(dri
         assert await drive.adopt("p", [], 0) == []
 
 
-async def test_adopting_what_is_known_is_one_look(drive, said):
-    receipts = [receipt_of(RunId("lost", "p", window(hour), 1)) for hour in range(50)]
-    async with counted(said, "SELECT BEGIN UPDATE MERGE COMMIT SELECT BEGIN UPDATE INSERT COMMIT"):
-        assert len(await drive.adopt("p", receipts, 9)) == 50
-    async with counted(said, "SELECT"):
+async def test_a_long_history_is_adopted_in_few_statements_and_known_in_two(drive, said):
+    """A drive table that was lost: five years of hours come back from the receipts."""
+    receipts = [receipt_of(RunId("lost", "p", window(hour), 1)) for hour in range(HOURS)]
+    step = f"BEGIN UPDATE {'INSERT ' * (HOURS // ROWS_PER_INSERT)} COMMIT"
+    async with counted(said, f"SELECT SELECT BEGIN UPDATE MERGE COMMIT SELECT SELECT {step}"):
+        assert len(await drive.adopt("p", receipts, 9)) == HOURS
+    async with counted(said, "SELECT SELECT"):
         assert await drive.adopt("p", receipts, 9) == []
+    runs = await drive.runs("p", limit=3)
+    assert [(run.id, run.receipt) for run in runs] == [(receipt.run, receipt) for receipt in receipts[:3]]
 
 
 async def test_nothing_is_asked_while_nothing_happens_n10(drive, said):
@@ -298,5 +303,6 @@ async def quarantined(drive):
     return await drive.fail(claim, claim.run, failure(Phase.AUDIT), retry_in=None, quarantine=True)
 
 
+HOURS = 4 * ROWS_PER_INSERT
 TRIES_OF_A_REQUEST = 5
 """HTTP requests that the driver sends for one statement without an answer (`state/snowflake/login.py`)."""
