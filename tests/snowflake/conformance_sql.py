@@ -315,3 +315,16 @@ async def batches_are_one_statement(site: Site) -> None:
         finally:
             cursor.close()
         assert await value(connection, "SELECT COUNT(*) FROM t") == 5
+
+
+@clause("Text is not taken for a VARIANT (002023), and VALUES takes no PARSE_JSON (002014)", VARIANT)
+async def text_is_no_variant(site: Site) -> None:
+    async with site.connect() as connection:
+        await rows(connection, "CREATE TABLE t (a NUMBER, v VARIANT)")
+        await fails(connection, 2023, "INSERT INTO t SELECT 1, '{}'")
+        await fails(connection, 2014, "INSERT INTO t VALUES (1, PARSE_JSON('{}'))")
+        await rows(connection, "INSERT INTO t SELECT 1, PARSE_JSON(?)", '{"k": 1}')
+        await fails(connection, 2023, "UPDATE t SET v = '{}'")
+        merge = "MERGE INTO t USING (SELECT 1 AS a) s ON s.a = t.a WHEN MATCHED THEN UPDATE SET v = 'x'"
+        await fails(connection, 2023, merge)
+        assert await rows(connection, "SELECT v:k::NUMBER FROM t") == [(1,)]

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
-from tests.snowflake.server import merge, translate, types, vendor, wire
+from tests.snowflake.server import merge, translate, types, variants, vendor, wire
 from tests.snowflake.server.model import Answer, Column, SnowflakeError, Statement
 
 warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
@@ -25,6 +25,8 @@ def run(statement: Statement, _proceed: Callable[[Statement], Answer]) -> Answer
     """Every error leaves as `SnowflakeError`."""
     expression = translate.prepared(statement)
     try:
+        if isinstance(expression, exp.Merge | exp.Insert | exp.Update):
+            variants.require(statement, expression)
         if isinstance(expression, exp.Merge):
             return merge.run(statement, expression)
         if type(expression) in WRITES:
