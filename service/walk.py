@@ -229,6 +229,9 @@ class Walk:
 
     async def _release(self) -> None:
         """Let the run go; one that cannot be let go is taken over when its lease ends, and hinders no stop."""
+        if not self._bench.run.unfinished:  # the last checkpoint was under way when the stop came
+            self._bench.emit(RunFinished(self._bench.run))
+            return
         try:
             async with self._bench.lease.closing() as claim:
                 run = await finish(self._bench.drive.release(claim, claim.run))

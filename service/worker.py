@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -15,17 +16,19 @@ from loaders.base import Loader, Loads
 from loaders.spool import Spool
 from service.bench import Bench
 from service.events import Emit, RunClaimed, RunsRepaired, WindowsOpened
-from service.lease import LeaseKeeper
+from service.lease import LeaseKeeper, finish
 from service.parallel import each
 from service.retry import RetryPolicy, retrying
 from service.settings import PipelineConfig
 from service.tick import new_runs, open_windows, proven
 from service.walk import Walk
 from state.drive import DriveTable
-from state.errors import DuplicateWindow
+from state.errors import DuplicateWindow, SluicewayError
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,29 @@ class Worker:
         self, keeper: LeaseKeeper, *, run: RunId | None = None, only: Window | None = None
     ) -> Run | None:
         asked_at = time.monotonic()
-        ordered = self.config.windows.ordered
-        claim = await self._tried(
-            lambda: self.drive.claim(self.pipeline, self.owner, self.lease, run=run, within=only, ordered=ordered)
-        )
+        claim = await self._tried(lambda: self._claimed(run, only))
         return None if claim is None else await self._walk(keeper, claim, asked_at)
+
+    async def _claimed(self, run: RunId | None, only: Window | None) -> Claim | None:
+        """A claim; one that is under way when the worker is told to stop is given back, for else its run would
+        wait for the end of a lease that nobody renews."""
+        ordered = self.config.windows.ordered
+        asked = asyncio.ensure_future(
+            self.drive.claim(self.pipeline, self.owner, self.lease, run=run, within=only, ordered=ordered)
+        )
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            await finish(self._given_back(asked))
+            raise
+
+    async def _given_back(self, asked: Awaitable[Claim | None]) -> None:
+        try:
+            claim = await asked
+            if claim is not None:
+                await self.drive.release(claim, claim.run)
+        except SluicewayError:
+            _log.debug("a claim that a stop came to may keep its run until its lease ends", exc_info=True)
 
     async def _walk(self, keeper: LeaseKeeper, claim: Claim, asked_at: float) -> Run:
         self.emit(RunClaimed(claim.run, next((p for p in Phase if not claim.run.done(p)), Phase.TARGET_CLEANING)))

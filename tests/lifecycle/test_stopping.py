@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service.app import drive_of
+from service.events import RunFenced, RunFinished, RunReleased
 from service.lease import RENEWALS_PER_LEASE
 from state.errors import LeaseLost, TransientError
 from state.model import RunStatus
@@ -131,3 +132,53 @@ async def test_a_lease_that_is_lost_during_a_stop_does_not_end_the_stop(world: W
     first, second = await asyncio.to_thread(world.runs)
     assert (first.status, first.attempts) == (RunStatus.RUNNING, 1)
     assert (second.status, second.attempts) == (RunStatus.PENDING, 0)
+
+
+def held_up(monkeypatch, name: str, when: Callable[..., bool]) -> tuple[asyncio.Event, asyncio.Event]:
+    """A call of the drive table whose answer, where `when` is true of what it was given, waits for the second
+    event; the first one tells that it does."""
+    call, waits, go_on = getattr(SqliteDrive, name), asyncio.Event(), asyncio.Event()
+
+    async def late(drive: SqliteDrive, *given: object, **more: object) -> object:
+        answer = await call(drive, *given, **more)
+        if when(*given) and not waits.is_set():
+            waits.set()
+            await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(SqliteDrive, name, late)
+    return waits, go_on
+
+
+async def stopped(task: asyncio.Task, go_on: asyncio.Event) -> None:
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_a_claim_that_is_under_way_when_the_stop_comes_is_given_back_k2(tmp_path: Path, monkeypatch):
+    world = World(tmp_path, {"windows": {"width": "2h"}})
+    world.write("day", events(100))
+    waits, go_on = held_up(monkeypatch, "claim", lambda *_: True)
+    task = asyncio.create_task(world.run_due())
+    await waits.wait()
+    await stopped(task, go_on)
+    [run] = await asyncio.to_thread(world.runs)
+    assert (run.status, run.owner, run.token) == (RunStatus.PENDING, "", 1)
+
+
+async def test_a_run_whose_last_checkpoint_is_under_way_when_the_stop_comes_is_told_as_finished_k2(
+    tmp_path: Path, monkeypatch
+):
+    world, heard = World(tmp_path, {"windows": {"width": "2h"}}), []
+    world.write("day", events(100))
+    waits, go_on = held_up(monkeypatch, "checkpoint", lambda _claim, run: run.status is RunStatus.COMPLETED)
+    task = asyncio.create_task(world.run_due(emit=heard.append))
+    await waits.wait()
+    await stopped(task, go_on)
+    [run] = await asyncio.to_thread(world.runs)
+    assert run.status is RunStatus.COMPLETED
+    assert isinstance(heard[-1], RunFinished)
+    assert not any(isinstance(event, RunFenced | RunReleased) for event in heard)
