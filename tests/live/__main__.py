@@ -1,4 +1,5 @@
-"""`make test-live`: the clauses about Snowflake on an account, and in plain words what was not run without one.
+"""`make test-live`: the clauses about Snowflake and those of drive tables on an account, and in plain words what
+was not run without one.
 
 Exit codes: pytest's, or 2 where the account is not named: nothing was asked then, so nothing has passed.
 """
@@ -12,11 +13,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.contract.drive import CLAUSES
 from tests.live.live_conformance import connection
 from tests.snowflake.conformance import clauses
 
 NOTHING_RAN = 2
-COMMAND = (sys.executable, "-m", "pytest", "tests/live/live_conformance.py")
+COMMAND = (sys.executable, "-m", "pytest", "tests/live/live_conformance.py", "tests/live/live_drive.py")
 
 
 def not_run(environment: Mapping[str, str]) -> str | None:
@@ -27,7 +29,9 @@ def not_run(environment: Mapping[str, str]) -> str | None:
         found = clauses().values()
         told = "\n".join(f"  - {clause.behaviour}" for clause in found)
         return (
-            f"NOT RUN: no account to ask ({error}).\n{len(found)} clauses about Snowflake are not checked:\n{told}"
+            f"NOT RUN: no account to ask ({error}).\n"
+            f"{len(found)} clauses about Snowflake are not checked:\n{told}\n"
+            f"Neither are the {len(CLAUSES)} clauses of a drive table in Snowflake."
         )
     return None
 

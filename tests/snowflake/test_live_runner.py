@@ -33,3 +33,17 @@ def test_the_live_runner_names_the_variables_that_are_missing():
     ended = run({}, "-k", "remove_tells")
     assert ended.returncode != 0
     assert "SLUICEWAY_TEST_SNOWFLAKE_ACCOUNT" in ended.stdout
+
+
+def test_the_live_runner_runs_the_contract_of_drive_tables_and_leaves_nothing(place):
+    given = {
+        key: place.connection[key] for key in ("account", "user", "password", "host", "port", "protocol", "role")
+    }
+    given |= {"database": place.database, "warehouse": "LOADING"}
+    variables = {f"SLUICEWAY_TEST_SNOWFLAKE_{key.upper()}": str(value) for key, value in given.items()}
+    ended = run(variables, "tests/live/live_drive.py", "-k", "renewed and call or unknown and reopened")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "2 passed" in ended.stdout
+    made = [one["text"] for one in place.server.get("/test/statements") if "SLUICEWAY_DRIVE_" in one["text"]]
+    words = [text.split()[:2] for text in made if text.startswith(("CREATE SCHEMA", "DROP SCHEMA"))]
+    assert words == [["CREATE", "SCHEMA"], ["DROP", "SCHEMA"]] * 2
