@@ -74,3 +74,12 @@ async def test_an_instant_that_the_connector_rounds_out_of_range_is_refused(plac
         with pytest.raises(errors.Error) as caught:
             await place.rows(connection, "SELECT ?", datetime(9999, 12, 31, 23, 59, 59, 999999))
     assert caught.value.errno == 100040
+
+
+async def test_a_login_without_a_schema_enters_public(place):
+    async with place.connect(schema=None) as connection:
+        assert await place.rows(connection, "SELECT CURRENT_SCHEMA()") == [("PUBLIC",)]
+    async with place.connect(schema="NOWHERE") as connection:
+        assert await place.rows(connection, "SELECT CURRENT_DATABASE(), CURRENT_SCHEMA()") == [
+            (place.database, None)
+        ]

@@ -270,7 +270,7 @@ class Server:
                 warehouse=warehouse,
                 duck=self.duck.cursor(),
             )
-            session.enter(database, schema)
+            session.enter(database, schema or "PUBLIC")
             self.sessions[session.token] = session
             return session
 
