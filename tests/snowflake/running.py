@@ -28,7 +28,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +171,3 @@ class Place:
         """What ran here, oldest first: query_id, session, text, tag, transaction, code, rows, …"""
         asked = "&".join(f"{name}={value}" for name, value in which.items())
         return self.server.get(f"/test/statements?database={self.database}&{asked}")
-
-
-def texts(statements: Iterable[dict[str, Any]]) -> list[str]:
-    return [one["text"] for one in statements]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import gzip
 import json
 from collections.abc import Callable
@@ -244,7 +243,3 @@ def drop(send: Any) -> None:
     while not hasattr(send, "__self__"):
         send = send.__closure__[0].cell_contents
     send.__self__.transport.abort()
-
-
-def as_json(thing: Any) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(thing), default=str))

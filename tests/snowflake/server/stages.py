@@ -32,15 +32,6 @@ REMOVE = re.compile(rf"(?:REMOVE|RM)\s+({STAGE})(?:\s+PATTERN\s*=\s*'((?:[^']|''
 PUT = re.compile(rf"PUT\s+('file://(?:[^'])*'|file://\S+)\s+({STAGE})\s*(.*)", FLAGS)
 GET = re.compile(rf"GET\s+({STAGE})\s+('file://(?:[^'])*'|file://\S+)\s*(.*)", FLAGS)
 COPY_FILES = re.compile(rf"COPY\s+FILES\s+INTO\s+({STAGE})\s+FROM\s+({STAGE})\s*(.*)", FLAGS)
-PUT_COLUMNS = (
-    "source",
-    "target",
-    "source_size",
-    "target_size",
-    "source_compression",
-    "target_compression",
-    "status",
-)
 ONE_PUT = 5 * 2**30
 """Bytes from which the client would upload in parts."""
 

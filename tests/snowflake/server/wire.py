@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 from tests.snowflake.server import parameters
 from tests.snowflake.server.model import Answer, Column, Session, SnowflakeError, Statement
 
-SELECT, DML, INSERT, UPDATE, DELETE, MERGE, COPY = 0x1000, 0x3000, 0x3100, 0x3200, 0x3300, 0x3400, 0x3600
+SELECT, INSERT, UPDATE, DELETE, MERGE, COPY = 0x1000, 0x3100, 0x3200, 0x3300, 0x3400, 0x3600
 USE, SHOW, DESCRIBE, TCL, DDL = 0x4300, 0x4400, 0x4500, 0x5000, 0x6000
-DML_KINDS = {DML, INSERT, UPDATE, DELETE, MERGE}
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 TEXT_LENGTH = 16_777_216
