@@ -20,6 +20,7 @@ from loaders.columns import Needs, require_usable
 from loaders.retention import Limits, Retired
 from loaders.snowflake import checks, copying, looking, preparing, retiring
 from loaders.snowflake.archiving import archive as archived
+from loaders.snowflake.detached import unblocked
 from loaders.snowflake.files import StageFiles
 from loaders.snowflake.merge import Merge
 from loaders.snowflake.names import names, require_distinct
@@ -91,7 +92,9 @@ class SnowflakeLoader:
     async def raise_fence(self, attempt: Attempt) -> None:
         async with self._turn, self._working(attempt, Phase.STALE_PIPELINE_HANDLING) as work:
             await preparing.require_ledger(work, self._made)
-            await work.ledger.claim(attempt)
+            tag = self._tag(attempt, Phase.STALE_PIPELINE_HANDLING.value)
+            async with unblocked(self._account, work, attempt, tag):
+                await work.ledger.claim(attempt)
             self._writers[attempt.run.hash] = self._writers[FENCE] = work.session.id
 
     async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
