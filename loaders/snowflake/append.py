@@ -13,21 +13,24 @@ from state.model import MergeCounts
 async def replace_window(plan: Plan) -> MergeCounts:
     """Delete what earlier runs of this pipeline wrote in the window, then insert; an empty run deletes too."""
     staged = await looked(plan)
-    session, ledger = plan.work.session, plan.work.ledger.sql
-    runs = f"SELECT RUN_NAME FROM {ledger} WHERE KIND = 'receipt' AND PIPELINE = ?"
+    session, ledger = plan.work.session, plan.work.ledger
+    runs = f"SELECT RUN_NAME FROM {ledger.sql} WHERE KIND = 'receipt' AND PIPELINE = ?"
     with plan.work.port("loader.merge.delete"):
         deleted = await session.count(
-            f"DELETE FROM {plan.target} WHERE {plan.in_window} AND {RUN_NAME} IN ({runs})",
+            f"DELETE FROM {plan.target} WHERE {plan.in_window} AND {RUN_NAME} IN ({runs}) AND {ledger.holding}",
             *plan.bounds,
             plan.work.pipeline,
+            plan.mark,
         )
     inserted = 0
     if staged:
         with plan.work.port("loader.merge.insert"):
             inserted = await session.count(
                 f"INSERT INTO {plan.target} ({plan.inserted})"
-                f" SELECT {', '.join([*plan.values.values(), f'r.{R}'])}, ?, {INSTANT} FROM {plan.rows} r",
+                f" SELECT {', '.join([*plan.values.values(), f'r.{R}'])}, ?, {INSTANT} FROM {plan.rows} r"
+                f" WHERE {ledger.holding}",
                 *plan.stamp,
+                plan.mark,
             )
     return MergeCounts(staged, staged, inserted, deleted=deleted)
 

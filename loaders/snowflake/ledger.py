@@ -3,11 +3,12 @@
 A statement of Snowflake changes one table, and takes its lock where it updates a row of it. With the fence in the
 same table as claims and receipts one MERGE does both: it touches the fence, which waits out whoever holds it, and
 adds its row if the rows that are there then allow it (docs/decisions/0015). Rows are only ever added, but for the
-fence's own counter. Made before any transaction.
+fence's own counter and mark. Made before any transaction.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -118,16 +119,40 @@ class Ledger:
             raise self._no_fence()
         return int(told["number of rows inserted"]) > 0
 
-    async def touch(self) -> int:
+    async def touch(self, mark: str = "") -> int:
         """Wait until nobody else holds the fence, and take it for the transaction, if one is open; 0 if nobody
         ever raised it."""
-        return await self._session.count(f"UPDATE {self.sql} SET TOUCHED = TOUCHED + 1 WHERE KIND = 'fence'")
+        return await self._session.count(
+            f"UPDATE {self.sql} SET TOUCHED = TOUCHED + 1, RUN_NAME = ? WHERE KIND = 'fence'", mark
+        )
 
-    async def touch_fence(self) -> None:
-        """The first change of every transaction: it takes the lock. Raises `RestartAttempt` where there is
-        none."""
-        if not await self.touch():
+    async def take_fence(self) -> str:
+        """The first change of every transaction: it takes the lock, and leaves the mark that is its answer. Raises
+        `RestartAttempt` where there is no fence."""
+        mark = uuid.uuid4().hex
+        if not await self.touch(mark):
             raise self._no_fence()
+        return mark
+
+    @property
+    def holding(self) -> str:
+        """SQL that is true while the transaction that took the fence is open; its mark is the one parameter.
+
+        Snowflake may end a transaction behind its session's back (idle while others wait, or aborted by somebody),
+        and what that session sends afterwards would be kept statement by statement. The mark is gone with the
+        transaction, so every change asks for it.
+        """
+        return f"EXISTS ({self._fence} AND RUN_NAME = ?)"
+
+    async def stored(self, attempt: Attempt) -> bool:
+        """Whether the receipt of this attempt is there."""
+        return bool(
+            await self._session.count(
+                f"SELECT COUNT(*) FROM {self.sql} WHERE KIND = 'receipt' AND RUN = ? AND TOKEN = ?",
+                run_text(attempt.run),
+                attempt.token,
+            )
+        )
 
     def _no_fence(self) -> RestartAttempt:
         return RestartAttempt(

@@ -52,19 +52,31 @@ class Merge:
         with port("loader.merge.begin"):
             await session.rows("BEGIN")
         with port("loader.merge.fence"):
-            await self.work.ledger.touch_fence()
+            mark = await self.work.ledger.take_fence()
         stored = await self.work.ledger.standing(self.attempt)
         have, staged = await look_with(session, self.work.names.target, self.stage)
         if stored is not None:
             self._require_same(stored, have)
             await session.rows("ROLLBACK")
             return stored
-        receipt = await self._merged(have, staged=staged)
+        receipt = await self._merged(have, mark, staged=staged)
         async with answered(port, "loader.merge.commit"):
             await session.rows("COMMIT")
+        await self._require_committed()
         return receipt
 
-    async def _merged(self, have: Table | None, *, staged: bool) -> Receipt:
+    async def _require_committed(self) -> None:
+        """COMMIT also succeeds where Snowflake has ended the transaction before, and then commits nothing."""
+        async with answered(self.work.port, "loader.merge.settle"):
+            stored = await self.work.ledger.stored(self.attempt)
+        if not stored:
+            raise TransientError(
+                f"Snowflake ended the transaction of {self.attempt.name} before it was committed",
+                hint="Nothing was written, and it is merged again; somebody aborted it, or it was idle too long.",
+                code="transaction_ended",
+            )
+
+    async def _merged(self, have: Table | None, mark: str, *, staged: bool) -> Receipt:
         """Data and receipt, in the transaction that is open. `staged`: the stage table is there."""
         work = self.work
         if have is None or have.identity != self.identity:
@@ -77,17 +89,22 @@ class Merge:
             )
         require_table(have, work.names.target)
         require_settled(have, work.names.target)
-        plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt)
+        plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt, mark=mark)
         counts = await (upsert(plan) if work.merging else replace_window(plan))
         receipt = self._receipt(counts, plan.at)
         with work.port("loader.merge.receipt"):
             written = await work.ledger.store(
-                self.attempt, receipt, is_table(work.names.target), *self._identity()
+                self.attempt,
+                receipt,
+                f"{is_table(work.names.target)} AND {work.ledger.holding}",
+                *self._identity(),
+                mark,
             )
         if not written:
             raise RestartAttempt(
-                f"the target {work.names.target} was replaced while {self.attempt.name} was merged into it",
-                hint="Nothing was written; the next attempt finds the new table.",
+                f"the target {work.names.target} was replaced, or Snowflake ended the transaction, while"
+                f" {self.attempt.name} was merged",
+                hint="Nothing was written; the next attempt looks again.",
                 code="target_replaced",
             )
         return receipt

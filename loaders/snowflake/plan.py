@@ -20,7 +20,8 @@ from state.snowflake.names import Name, quoted
 class Plan:
     """`values`: target column → SQL over `r`, a row of the stage. `gone`: target columns that the source has no
     more; they get NULL. `variants`: those of `values` that are VARIANT. `parsed`: columns of JSON text that become
-    one. `in_window`: SQL that is true for a row of the run's window, with two parameters. `at`: when."""
+    one. `in_window`: SQL that is true for a row of the run's window, with two parameters. `mark`: what the
+    transaction left in the fence. `at`: when."""
 
     work: Work
     stage: Name
@@ -30,6 +31,7 @@ class Plan:
     parsed: tuple[Wanted, ...]
     in_window: str
     attempt: Attempt
+    mark: str
     at: datetime
 
     @property
@@ -62,7 +64,7 @@ class Plan:
         return self.attempt.name, instant(self.at)
 
 
-def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attempt: Attempt) -> Plan:
+def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attempt: Attempt, mark: str) -> Plan:
     """Raises `ContractError` for a column that the target lacks or a type that the policy does not let in."""
     values, table, policy = {}, work.names.target, work.settings.on_type_conflict
     want = wanted(contract.schema, work.settings.names)
@@ -84,5 +86,6 @@ def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attemp
         tuple(column for column in want if column.json and have.columns[column.name] == VARIANT),
         within_window(quoted(work.rules.cursor), have.columns[work.rules.cursor]),
         attempt,
+        mark,
         datetime.now(UTC),
     )

@@ -25,7 +25,7 @@ async def retire(work: Work, attempt: Attempt, column: str, before: datetime, li
     with work.port("loader.retire.begin"):
         await session.rows("BEGIN")
     with work.port("loader.retire.fence"):
-        await work.ledger.touch_fence()
+        mark = await work.ledger.take_fence()
     await work.ledger.require_highest(attempt)
     found = await counted(work, where, before)
     limits.require(found)
@@ -33,7 +33,9 @@ async def retire(work: Work, attempt: Attempt, column: str, before: datetime, li
         await session.rows("ROLLBACK")
         return found
     with work.port("loader.retire.delete"):
-        deleted = await session.count(f"DELETE FROM {work.target} WHERE {where}", instant(before))
+        deleted = await session.count(
+            f"DELETE FROM {work.target} WHERE {where} AND {work.ledger.holding}", instant(before), mark
+        )
     async with answered(work.port, "loader.retire.commit"):
         await session.rows("COMMIT")
     return msgspec.structs.replace(found, deleted=deleted)

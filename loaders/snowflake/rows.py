@@ -65,18 +65,19 @@ class RowRules:
         v, w = f"{a}.{quoted(self.version)}", f"{b}.{quoted(self.version)}"
         return f"({above(v, w)} OR ({v} IS NOT DISTINCT FROM {w} AND {later}))"
 
-    def newest(self, stage: str, values: Mapping[str, str]) -> str:
+    def newest(self, stage: str, values: Mapping[str, str], *, distinct: bool = False) -> str:
         """A query: the newest row per key of `stage`, as target column → value over `r`, with
-        `_sluiceway_read_at`. Total order: the same rows give the same one each time (F-15)."""
+        `_sluiceway_read_at`. Total order: the same rows give the same one each time (F-15). `distinct`: no key is
+        there twice, so that nothing has to be sorted."""
         order = [f"r.{R}", f"r.{FILE}", f"r.{ROW}"]
         if self.version is not None:
             order.insert(0, f"r.{quoted(self.version)}")
         ordered = ", ".join(f"{name} DESC NULLS LAST" for name in order)
         shown = [f"{value} AS {quoted(name)}" for name, value in values.items()]
-        return (
-            f"SELECT {', '.join([*shown, f'r.{R} AS {R}'])} FROM {stage} r"
-            f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
-        )
+        rows = f"SELECT {', '.join([*shown, f'r.{R} AS {R}'])} FROM {stage} r"
+        if distinct:
+            return rows
+        return f"{rows} QUALIFY ROW_NUMBER() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
 
 
 def above(a: str, b: str) -> str:

@@ -15,68 +15,69 @@ from state.snowflake.names import quoted
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was counted before the first change, each figure by a query of its own.
+class Staged:
+    """What the stage table holds, each figure by a query of its own. `given`: its rows; `rows`: those that the
+    transform makes of them. `nulls`: rows without a value, by column of the key. `invalid`: values that are no
+    JSON, by column that is parsed."""
 
-    `outcomes`: in the order of `MergeCounts`. `nulls`: rows without a value, by column of the key. `invalid`:
-    values that are no JSON, by column that is parsed. `twice`: keys that the target holds more than once.
-    `staged`: rows of the stage table itself.
-    """
-
-    outcomes: Sequence[int]
+    given: int
+    rows: int
+    keys: int
     nulls: Sequence[int]
     invalid: Sequence[int]
-    twice: int
-    staged: int
 
 
 async def upsert(plan: Plan) -> MergeCounts:
     """In a transaction. Raises `ContractError` on a NULL key, one that the target holds twice, or JSON that is
     none."""
-    look = await looked(plan)
-    require_rows(plan, look.staged, look.outcomes[0])
-    require_keys(plan, look.nulls)
-    require_json(plan, look.invalid)
-    require_distinct_target(plan, look.twice)
+    staged = await looked(plan)
+    require_rows(plan, staged.given, staged.rows)
+    require_keys(plan, staged.nulls)
+    require_json(plan, staged.invalid)
+    newest = plan.rules.newest(plan.rows, plan.values, distinct=staged.rows == staged.keys)
+    *outcomes, held_twice = await foreseen(plan, newest)
+    require_distinct_target(plan, held_twice)
+    counts = MergeCounts(staged.rows, staged.keys, *outcomes)
     stamps = plan.stamp * (2 if plan.gone or data_columns(plan) else 1)
     with plan.work.port("loader.merge.write"):
-        [told] = await plan.work.session.records(statement(plan), *stamps)
-    counts = MergeCounts(*look.outcomes)
+        [told] = await plan.work.session.records(statement(plan, newest), plan.mark, *stamps)
     require_as_counted(plan, counts, told)
     return counts
 
 
-async def looked(plan: Plan) -> Look:
-    """Everything that is asked before the first change."""
+async def looked(plan: Plan) -> Staged:
+    """Everything that is asked of the stage table."""
     queries = [
-        *outcomes(plan),
+        f"SELECT COUNT(*) FROM {plan.stage.sql}",
+        f"SELECT COUNT(*) FROM {plan.rows} r",
+        f"SELECT COUNT(*) FROM (SELECT DISTINCT {plan.rules.keys} FROM {plan.rows} r) k",
         *nulls(plan),
         *invalid(plan),
-        twice(plan),
-        f"SELECT COUNT(*) FROM {plan.stage.sql}",
     ]
-    newest = plan.rules.newest(plan.rows, plan.values)
-    [found] = await plan.work.session.rows(
-        f"WITH s AS ({newest}) SELECT {', '.join(f'({query})' for query in queries)}"
-    )
-    counts = [int(count) for count in found]
-    first, second = len(outcomes(plan)), len(outcomes(plan)) + len(plan.rules.key)
-    return Look(counts[:first], counts[first:second], counts[second:-2], counts[-2], counts[-1])
+    given, rows, keys, *counts = await counted(plan, queries)
+    missing = len(plan.rules.key)
+    return Staged(given, rows, keys, counts[:missing], counts[missing:])
 
 
-def outcomes(plan: Plan) -> list[str]:
-    """What the merge will do, in the order of `MergeCounts`."""
+async def foreseen(plan: Plan, newest: str) -> list[int]:
+    """What the merge will do: rows inserted, updated, older, unchanged; and keys that the target holds twice."""
     rules, updates = plan.rules, f"{plan.rules.newer} AND {differs(plan)}"
     pairs = f"SELECT COUNT(*) FROM s JOIN {plan.target} t ON {rules.match} WHERE"
-    return [
-        f"SELECT COUNT(*) FROM {plan.rows} r",
-        f"SELECT COUNT(*) FROM (SELECT DISTINCT {rules.keys} FROM {plan.rows} r) k",
+    queries = [
         f"SELECT COUNT(*) FROM s LEFT JOIN {plan.target} t ON {rules.match}"
         f" WHERE t.{quoted(rules.key[0])} IS NULL",
         f"{pairs} {updates}",
         f"{pairs} {rules.older}",
         f"{pairs} NOT {rules.older} AND NOT ({updates})",
+        twice(plan),
     ]
+    return await counted(plan, queries, f"WITH s AS ({newest}) ")
+
+
+async def counted(plan: Plan, queries: Sequence[str], before: str = "") -> list[int]:
+    """The answers of counting queries, in one statement that begins with `before`."""
+    [found] = await plan.work.session.rows(f"{before}SELECT {', '.join(f'({query})' for query in queries)}")
+    return [int(count) for count in found]
 
 
 def nulls(plan: Plan) -> list[str]:
@@ -172,9 +173,9 @@ def data_columns(plan: Plan) -> list[str]:
     return [name for name in plan.values if name not in plan.rules.key]
 
 
-def statement(plan: Plan) -> str:
-    """An unchanged row of a newer order only advances the instant that it was seen at (docs/decisions/0002), and
-    with `change_only` not even that."""
+def statement(plan: Plan, newest: str) -> str:
+    """The MERGE of the rows of `newest`. An unchanged row of a newer order only advances the instant that it was
+    seen at (docs/decisions/0002), and with `change_only` not even that."""
     rules = plan.rules
     sets = [f"{quoted(name)} = s.{quoted(name)}" for name in data_columns(plan)]
     sets += [f"{quoted(name)} = NULL" for name in plan.gone]
@@ -186,7 +187,8 @@ def statement(plan: Plan) -> str:
     if not plan.work.settings.change_only:
         matched.append(f"WHEN MATCHED AND {rules.newer} THEN UPDATE SET {R} = s.{R}")
     return (
-        f"MERGE INTO {plan.target} t USING ({rules.newest(plan.rows, plan.values)}) s ON {rules.match}"
+        f"MERGE INTO {plan.target} t USING (SELECT * FROM ({newest}) n WHERE {plan.work.ledger.holding}) s"
+        f" ON {rules.match}"
         f" {' '.join(matched)} WHEN NOT MATCHED THEN INSERT ({plan.inserted})"
         f" VALUES ({', '.join([*fresh, f's.{R}', '?', INSTANT])})"
     )

@@ -34,7 +34,7 @@ from tests.contract.loader_desk import (
     table,
 )
 from tests.contract.loader_snowflake import SnowflakePlace
-from tests.snowflake.accounts import locks, until, waiting
+from tests.snowflake.accounts import locks, settings, until, waiting
 
 LEDGER = "EVENTS__SLUICEWAY_LOADS"
 TEXTUAL = Contract(SCHEMA.set(3, pa.field("value", pa.string())), "at", ("id",))
@@ -96,6 +96,46 @@ async def test_a_merge_that_waited_for_the_fence_sees_who_passed_it_meanwhile(d,
         with pytest.raises(LeaseLost, match="attempt 9"):
             await merging
     assert d.values() == {}
+
+
+def aborting(place, effect):
+    """A door at which, once, the transaction that holds the fence is aborted by an administrator."""
+    done = []
+
+    @contextmanager
+    def port(name):
+        if name == effect and not done:
+            (holder,) = [one for one in locks(place.place, LEDGER) if one["status"] == "HOLDING"]
+            done.append(place.query(f"SELECT SYSTEM$ABORT_TRANSACTION({holder['transaction']})"))
+        yield
+
+    return port
+
+
+@pytest.mark.parametrize("after_abort", ["autocommit", "error"])
+@pytest.mark.parametrize(
+    ("mode", "effect"),
+    [
+        *(("merge", effect) for effect in ("write", "receipt", "commit")),
+        *(("append", effect) for effect in ("delete", "insert", "receipt", "commit")),
+    ],
+)
+async def test_what_follows_in_a_transaction_that_is_gone_changes_nothing_g2(
+    d, snowflake_place, mode, effect, after_abort
+):
+    """The worst that is conceivable: later statements commit by themselves, and COMMIT says that all is well."""
+    append = APPEND if mode == "append" else {}
+    first = d.loader(**append)
+    await d.load(first, attempt(1), rows(("a", 1, 1), ("b", 1, 1)))
+    loader = d.loader(port=aborting(snowflake_place, f"loader.merge.{effect}"), **append)
+    staged = await d.stage(loader, attempt(2, number=2), rows(("a", 2, 2), ("c", 2, 2)))
+    with settings(snowflake_place.place, after_abort=after_abort):
+        with pytest.raises((TransientError, RestartAttempt, PermanentError)):
+            await staged.merge()
+        assert d.values() == {"a": 1, "b": 1}
+        assert [receipt.run.number for receipt in (await first.loads("p")).receipts] == [1]
+        await staged.merge()
+    assert d.values() == ({"a": 2, "c": 2} if append else {"a": 2, "b": 1, "c": 2})
 
 
 async def test_a_fence_that_somebody_removed_stops_all_until_it_is_made_again(d, snowflake_place):

@@ -40,7 +40,8 @@ class Scripted:
 
     def __init__(self, **replies):
         self.sent = []
-        self.replies = {"claim": None, "receipt": 1, "fence": 1, "merged": (1, 0), "commit": None, **replies}
+        told = {"claim": None, "receipt": 1, "fence": 1, "merged": (1, 0), "commit": None, "stored": 1}
+        self.replies = {**told, **replies}
 
     async def rows(self, sql, *_values):
         self.sent.append(sql.split("(")[0].split()[0])
@@ -52,15 +53,17 @@ class Scripted:
                 for place, (name, (kind, digits)) in enumerate(COLUMNS.items())
             ]
             return [*table, ("other", *[None] * 7)]
+        if sql.startswith("SELECT (SELECT COUNT(*)"):
+            return [(1, 1, 1, 0)]
         if sql.startswith("WITH s AS"):
-            return [(1, 1, 1, 0, 0, 0, 0, 0, 1)]
+            return [(1, 0, 0, 0, 0)]
         if sql == "COMMIT" and self.replies["commit"]:
             raise self.replies["commit"]
         return []
 
     async def count(self, sql, *_values):
         self.sent.append(sql.split()[0])
-        return self.replies["fence" if sql.startswith("UPDATE") else "receipt"]
+        return self.replies[{"UPDATE": "fence", "INSERT": "receipt", "SELECT": "stored"}[sql.split()[0]]]
 
     async def records(self, sql, *_values):
         self.sent.append(sql.split()[0])
@@ -79,7 +82,8 @@ def merge(session):
 def test_the_lock_is_taken_first_and_the_receipt_goes_last_g3():
     session = Scripted()
     receipt = merge(session)
-    assert session.sent == ["BEGIN", "UPDATE", "SELECT", "SELECT", "WITH", "MERGE", "INSERT", "COMMIT"]
+    looks = ["SELECT", "SELECT", "SELECT", "WITH"]
+    assert session.sent == ["BEGIN", "UPDATE", *looks, "MERGE", "INSERT", "COMMIT", "SELECT"]
     assert (receipt.token, receipt.counts.inserted, receipt.target_identity) == (3, 1, IDENTITY)
 
 
@@ -106,6 +110,13 @@ def test_whatever_hides_the_answer_to_commit_leaves_it_unknown_g4():
     session = Scripted(commit=TransientError("the connection was cut", code="x"))
     with pytest.raises(UnknownOutcome, match="the connection was cut"):
         merge(session)
+
+
+def test_a_commit_that_committed_nothing_is_told_so_and_nothing_is_taken_for_merged_g2():
+    session = Scripted(stored=0)
+    with pytest.raises(TransientError, match="ended the transaction"):
+        merge(session)
+    assert session.sent[-2:] == ["COMMIT", "SELECT"]
 
 
 async def test_what_never_was_sent_is_not_unknown():
