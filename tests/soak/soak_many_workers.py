@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.faults.test_many_workers import SIZES, Size, shared_once
+from tests.faults.test_many_workers import SIZES, shared_once
 from tests.snowflake.running import SnowflakeServer
 
 
@@ -16,6 +17,8 @@ def test_a_hundred_windows_are_loaded_once_by_one_process_and_by_three(
     snowflake_server: SnowflakeServer, tmp_path: Path, drive: str, request
 ):
     mariadb = request.getfixturevalue("mariadb") if drive == "mysql" else None
-    taken = shared_once(snowflake_server, tmp_path, drive, Size(20, 20), mariadb)
+    taken = shared_once(
+        snowflake_server, tmp_path, drive, replace(SIZES[drive], one=20, three=20, max_open=2), mariadb
+    )
     print(f"\nDrive table in {drive}, 100 windows: {taken}")
     assert taken.refused
