@@ -138,6 +138,15 @@ def test_5_6_an_answer_that_is_lost_is_settled_and_nothing_is_done_twice(
     assert len(merges) == 1
 
 
+def test_49_a_clean_up_that_was_not_answered_is_done_again(place: Place, tmp_path: Path):
+    """Whether it was heard is not known, and does not matter: cleaning may be repeated."""
+    world = world_of(place, tmp_path)
+    with fault(place, "drop_before", sql="^DROP TABLE", times=DRIVER_TRIES) as told:
+        world.run()
+    assert told["fired"] == DRIVER_TRIES
+    require_whole(world)
+
+
 def server_ran(place: Place) -> list[str]:
     """Texts of what the world's user ran, in order."""
     user = f"U_{place.database}"
