@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.app import opened
-from service.events import Event, PhaseStarted, RunFinished
+from service.events import Event, PhaseStarted, RunFailed
 from state.model import Phase, RunStatus
 from tests.faults.test_snowflake_runs import world_of
 from tests.lifecycle.snowflake_world import DRIVES, SnowflakeWorld, once_at, require_whole, until_done, world_at
@@ -20,7 +20,8 @@ from tests.snowflake.accounts import settings
 from tests.snowflake.keys import key
 from tests.snowflake.running import Place
 
-MOST_ROTATIONS = 6
+MOST_ROTATIONS = 4
+"""Each slot twice, and fewer than the attempts after which a run is quarantined: all may hit the same one."""
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,9 @@ def test_44_keys_are_rotated_in_both_slots_while_windows_are_loaded_and_none_fai
             await rotations
 
     asyncio.run(go())
-    finished = [event.run for event in heard if isinstance(event, RunFinished)]
-    assert len(finished) == 12
     assert rotation.turn >= 2  # each slot was emptied once
+    failures = [event.failure for event in heard if isinstance(event, RunFailed)]
+    assert {failure.kind for failure in failures} <= {"transient", "restart", "unknown_outcome"}
+    until_done(world)  # one that lost its session inside the merge may wait for its next attempt
+    assert len(world.runs()) == 12
     require_whole(world)

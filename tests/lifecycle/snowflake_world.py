@@ -186,11 +186,12 @@ def once_at(effect: str, act: Callable[[], object]) -> Port:
 
 
 def until_done(world: SnowflakeWorld, port: Port = direct, most: int = 10) -> Run:
-    """Look until the last run is finished or waits for an operator."""
+    """Look until every run is finished or waits for an operator; the last of them."""
     for _ in range(most):
         world.run(port)
-        run = max(world.runs(), key=lambda run: (run.window.start, run.id.number))
-        if not run.unfinished or run.quarantined_at is not None:
-            return run
+        runs = sorted(world.runs(), key=lambda run: (run.window.start, run.id.number))
+        going_on = [run for run in runs if run.unfinished and run.quarantined_at is None]
+        if not going_on:
+            return runs[-1]
         time.sleep(0.05)
-    raise AssertionError(f"{run.name} goes on and on: {run.failure}")
+    raise AssertionError(f"{[(run.name, run.failure) for run in going_on]} go on and on")
