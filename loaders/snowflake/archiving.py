@@ -4,6 +4,7 @@ kept."""
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -94,12 +95,18 @@ async def archived(session: Session, into: str, chunks: Sequence[Chunk]) -> set[
     return set(found) & {chunk.name for chunk in chunks}
 
 
+PART = re.compile(r"[A-Za-z0-9_.=-]+")
+"""A folder of an archive: a place in a stage cannot be bound or quoted, so nothing else may stand in it (X-5)."""
+
+
 def stage_location(place: str) -> str:
     """`@DB.SCHEMA.STAGE/path` in a statement, ending in a slash. Raises `ConfigurationError`."""
     stage, _, path = place.removeprefix("@").partition("/")
-    if any(part in ("", ".", "..") for part in path.removesuffix("/").split("/") if path):
+    parts = path.removesuffix("/").split("/") if path else []
+    if not all(PART.fullmatch(part) and part not in (".", "..") for part in parts):
         raise ConfigurationError(
-            f"{SETTING}: the path in {place} has an empty part, or one of . and ..",
+            f"{SETTING}: the path in {place!r} has a part that is empty, . or .., or has other characters than"
+            " letters, digits and _ . = -",
             hint="Write @DB.SCHEMA.STAGE or @DB.SCHEMA.STAGE/path.",
             code="archive_place",
             path=SETTING,

@@ -91,6 +91,7 @@ class Merge:
         require_settled(have, work.names.target)
         plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt, mark=mark)
         counts = await (upsert(plan) if work.merging else replace_window(plan))
+        self._require_all(counts)
         receipt = self._receipt(counts, plan.at)
         with work.port("loader.merge.receipt"):
             written = await work.ledger.store(
@@ -108,6 +109,16 @@ class Merge:
                 code="target_replaced",
             )
         return receipt
+
+    def _require_all(self, counts: MergeCounts) -> None:
+        """The gate counted in a session of its own: what came to the stage table since is not of this manifest."""
+        if self.manifest.chunks and counts.stage_rows != self.manifest.rows:
+            raise RestartAttempt(
+                f"the stage table of {self.attempt.name} has {counts.stage_rows} rows now, its files have"
+                f" {self.manifest.rows}",
+                hint="Nothing was written; its rows are staged again, in a table of the next attempt.",
+                code="stage_rows",
+            )
 
     def _receipt(self, counts: MergeCounts, at: datetime) -> Receipt:
         return Receipt(self.attempt.run, self.attempt.token, self.manifest.digest, self.identity, counts, at)

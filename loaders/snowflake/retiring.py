@@ -12,6 +12,7 @@ from loaders.snowflake.names import spelled
 from loaders.snowflake.rows import earlier, instant
 from loaders.snowflake.schema import look
 from loaders.snowflake.work import Work
+from state.errors import TransientError
 from state.model import Attempt
 from state.snowflake.names import quoted
 
@@ -36,9 +37,24 @@ async def retire(work: Work, attempt: Attempt, column: str, before: datetime, li
         deleted = await session.count(
             f"DELETE FROM {work.target} WHERE {where} AND {work.ledger.holding}", instant(before), mark
         )
+    if deleted != found.matching:
+        raise gave_up(attempt, f"{deleted} of {found.matching} old rows were deleted")
     async with answered(work.port, "loader.retire.commit"):
         await session.rows("COMMIT")
+    async with answered(work.port, "loader.retire.settle"):
+        left = await counted(work, where, before)
+    if left.matching:
+        raise gave_up(attempt, f"{left.matching} old rows are there after COMMIT")
     return msgspec.structs.replace(found, deleted=deleted)
+
+
+def gave_up(attempt: Attempt, what: str) -> TransientError:
+    """The transaction was ended behind the session's back, or somebody else writes to the target."""
+    return TransientError(
+        f"{attempt.name}: {what}",
+        hint="It is tried again; somebody wrote to the target meanwhile, or ended the transaction.",
+        code="transaction_ended",
+    )
 
 
 async def counted(work: Work, where: str, before: datetime) -> Retired:

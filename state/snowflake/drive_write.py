@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from state.drive import Event
-from state.errors import TransientError
+from state.errors import TransientError, UnknownOutcome
 from state.model import Run, RunStatus
 from state.snowflake.drive_queue import CHANGED
 from state.snowflake.drive_rows import (
@@ -71,7 +71,7 @@ async def make_known(session: Session, tables: Tables, pipeline: str) -> None:
 async def write(session: Session, tables: Tables, seen: Seen, key: str) -> None:
     """What a step changed, in one transaction, if nothing changed since it looked; `key` names it.
 
-    Raises `TransientError` if something did; nothing is stored then.
+    Raises `TransientError` if something did, or if Snowflake gave the transaction up; nothing is stored then.
     """
     await session.rows("BEGIN TRANSACTION")
     if not await _all_written(session, tables, seen, key):
@@ -82,6 +82,21 @@ async def write(session: Session, tables: Tables, seen: Seen, key: str) -> None:
             code=CHANGED,
         )
     await session.rows("COMMIT")
+    if not await _committed(session, tables, seen, key):
+        raise TransientError(
+            f"Snowflake gave up the transaction of a step of {seen.pipeline} before it was committed",
+            hint="It is tried again by itself.",
+            code=CHANGED,
+        )
+
+
+async def _committed(session: Session, tables: Tables, seen: Seen, key: str) -> bool:
+    """COMMIT also succeeds where Snowflake gave the transaction up before, and then commits nothing."""
+    sql = f"SELECT COUNT(*) FROM {tables.tokens} WHERE pipeline_name = ? AND CONTAINS(recent_steps, ?)"
+    try:
+        return await session.count(sql, seen.pipeline, key) > 0
+    except TransientError as error:
+        raise UnknownOutcome(f"what became of COMMIT is not known: {error.message}", code="commit") from error
 
 
 async def _all_written(session: Session, tables: Tables, seen: Seen, key: str) -> bool:

@@ -31,6 +31,8 @@ def parameters(settings: SnowflakeConnection, tag: Tag) -> dict[str, str]:
         "QUOTED_IDENTIFIERS_IGNORE_CASE": "false",
         "ABORT_DETACHED_QUERY": "true",
         "AUTOCOMMIT": "true",
+        "TIMESTAMP_INPUT_FORMAT": "AUTO",  # how bound instants are read
+        "ROWS_PER_RESULTSET": "0",  # no answer is cut short
     }
 
 

@@ -26,13 +26,14 @@ async def drives(place):
 
 @pytest.fixture
 def given_up(place, monkeypatch):
-    """Has Snowflake give up a drive's next transaction once it holds the lock, after which `then()` is awaited."""
+    """Has Snowflake give up a drive's next transaction once it holds the lock, or after its last write; then
+    `then()` is awaited."""
 
-    def arrange(drive, then) -> None:
-        counted, done = drive_write._counted, []
+    def arrange(drive, then, after: str) -> None:
+        write, done = getattr(drive_write, after), []
 
         async def late(session, *rest):
-            holds = await counted(session, *rest)
+            holds = await write(session, *rest)
             if not done and session is drive._queue._session:
                 done.append(True)
                 (holder,) = [one for one in locks(place, "PIPELINE_TOKENS") if one["status"] == "HOLDING"]
@@ -41,32 +42,43 @@ def given_up(place, monkeypatch):
                 await then()
             return holds
 
-        monkeypatch.setattr(drive_write, "_counted", late)
+        monkeypatch.setattr(drive_write, after, late)
 
     return arrange
 
 
-async def tried(after_abort: str, call):
-    """What `call` comes to; where later statements are refused, that is transient, and it is called again."""
-    if after_abort == "error":
+async def tried(after_abort: str, after: str, call):
+    """What `call` comes to; where later statements are refused, that is transient, and it is called again. COMMIT
+    is never refused: that it committed nothing is found out, and the step is done again by itself."""
+    if after_abort == "error" and after == "_counted":
         with pytest.raises(TransientError):
             await call()
     return await call()
 
 
-@pytest.mark.parametrize("after_abort", ["autocommit", "error"])
-async def test_what_follows_in_a_transaction_that_is_gone_writes_nothing(after_abort, drives, place, given_up):
+GIVEN_UP_AFTER = pytest.mark.parametrize("after", ["_counted", "_all_written"], ids=["the lock", "the last write"])
+AFTER_ABORT = pytest.mark.parametrize("after_abort", ["autocommit", "error"])
+
+
+@GIVEN_UP_AFTER
+@AFTER_ABORT
+async def test_what_follows_in_a_transaction_that_is_gone_writes_nothing(
+    after_abort, after, drives, place, given_up
+):
     """The worst that is conceivable: later statements commit by themselves, and COMMIT says that all is well."""
     stopped, other = drives
     await stopped.create("p", "x", [new(9)])
-    given_up(stopped, lambda: other.create("p", "x", [new(0), new(1)]))
+    given_up(stopped, lambda: other.create("p", "x", [new(0), new(1)]), after)
     with account_settings(place, after_abort=after_abort), pytest.raises(DuplicateWindow):
-        await tried(after_abort, lambda: stopped.create("p", "x", [new(1), new(2)]))
+        await tried(after_abort, after, lambda: stopped.create("p", "x", [new(1), new(2)]))
     assert [run.window for run in await other.runs("p")] == [window(0), window(1), window(9)]
 
 
-@pytest.mark.parametrize("after_abort", ["autocommit", "error"])
-async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(after_abort, drives, place, given_up):
+@GIVEN_UP_AFTER
+@AFTER_ABORT
+async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(
+    after_abort, after, drives, place, given_up
+):
     stopped, other = drives
     _, late = await stopped.create("p", "x", [new(0), new(1)])
     claims = []
@@ -74,9 +86,9 @@ async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(after_
     async def then() -> None:
         claims.append(await other.claim("p", "other", HOUR, run=late.id))
 
-    given_up(stopped, then)
+    given_up(stopped, then, after)
     with account_settings(place, after_abort=after_abort):
-        claims.append(await tried(after_abort, lambda: stopped.claim("p", "stopped", HOUR)))
+        claims.append(await tried(after_abort, after, lambda: stopped.claim("p", "stopped", HOUR)))
     assert [(claim.token, claim.run.window) for claim in claims] == [(1, window(1)), (2, window(0))]
     assert [(run.token, run.owner) for run in await other.runs("p")] == [(2, "stopped"), (1, "other")]
 

@@ -10,6 +10,8 @@ import pytest
 import snowflake.connector
 
 from loaders.archive_settings import ArchivePlace
+from loaders.retention import Limits
+from loaders.snowflake.archiving import stage_location
 from state.contract import Contract
 from state.errors import (
     ConfigurationError,
@@ -136,6 +138,39 @@ async def test_what_follows_in_a_transaction_that_is_gone_changes_nothing_g2(
         assert [receipt.run.number for receipt in (await first.loads("p")).receipts] == [1]
         await staged.merge()
     assert d.values() == ({"a": 2, "c": 2} if append else {"a": 2, "b": 1, "c": 2})
+
+
+@pytest.mark.parametrize("more", [{}, APPEND], ids=["merge", "append"])
+async def test_rows_that_came_to_the_stage_table_after_the_gate_are_not_merged(d, snowflake_place, more):
+    staged = await d.stage(d.loader(**more), attempt(1), rows(("a", 1, 1)))
+    columns = "ID, AT, VERSION, VALUE, _SLUICEWAY_READ_AT, _SLUICEWAY_FILE, _SLUICEWAY_ROW"
+    snowflake_place.query(
+        f'INSERT INTO "{staged.table}" ({columns})'
+        f" SELECT 'b', AT, VERSION, VALUE, _SLUICEWAY_READ_AT, _SLUICEWAY_FILE, 7 FROM \"{staged.table}\""
+    )
+    with pytest.raises(RestartAttempt, match="has 2 rows now, its files have 1"):
+        await staged.merge()
+    assert d.values() == {}
+
+
+@pytest.mark.parametrize("effect", ["delete", "commit"])
+async def test_a_removal_whose_transaction_is_gone_is_not_told_done(d, snowflake_place, effect):
+    loader = d.loader(port=aborting(snowflake_place, f"loader.retire.{effect}"))
+    late = rows(("old", 1, 1)), rows(("new", 1, 1), at=NEXT.start)
+    await d.load(loader, attempt(1), *late)
+    limits = Limits(max_rows=10, max_percent=90.0)
+    with settings(snowflake_place.place, after_abort="autocommit"):
+        with pytest.raises(TransientError, match="old rows"):
+            await loader.retire(attempt(1), "at", NEXT.start, limits)
+        assert set(d.values()) == {"old", "new"}
+        assert (await loader.retire(attempt(1), "at", NEXT.start, limits)).deleted == 1
+    assert set(d.values()) == {"new"}
+
+
+@pytest.mark.parametrize("path", ["x FROM @DB.S.SECRETS --", "a b", "x'y", "x;y", "..", "a//b"])
+def test_a_path_of_an_archive_stage_brings_no_sql_x5(path):
+    with pytest.raises(ConfigurationError, match="letters, digits"):
+        stage_location(f"@DB.S.ARCHIVE/{path}")
 
 
 async def test_a_fence_that_somebody_removed_stops_all_until_it_is_made_again(d, snowflake_place):

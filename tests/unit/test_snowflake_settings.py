@@ -107,6 +107,8 @@ WANTED = {
     "QUOTED_IDENTIFIERS_IGNORE_CASE": "false",
     "ABORT_DETACHED_QUERY": "true",
     "AUTOCOMMIT": "true",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    "ROWS_PER_RESULTSET": "0",
 }
 LIMITS = {"statement_timeout_seconds": 11, "queued_timeout_seconds": 12, "lock_timeout_seconds": 13}
 
