@@ -156,8 +156,10 @@ def test_only_a_transaction_of_an_older_attempt_is_aborted_and_any_other_is_wait
     with snowflake.connector.connect(**connection) as other, other.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute(f"UPDATE {ledger(world)} SET touched = touched WHERE kind = 'fence'")
-        threading.Timer(2.0, lambda: other.cursor().execute("COMMIT")).start()
+        later = threading.Timer(2.0, lambda: other.cursor().execute("COMMIT"))
+        later.start()
         run = until_done(world)
+        later.join()
     assert (run.status, run.token, aborts(place)) == (RunStatus.COMPLETED, 2, aborted), run.failure
 
 

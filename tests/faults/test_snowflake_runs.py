@@ -189,8 +189,10 @@ def test_41_a_fence_that_is_held_for_longer_than_lock_timeout_is_waited_for_agai
     world.run()
     world.write("day", events(100, version=2))
     with fence_held(world) as other:
-        threading.Timer(1.5, lambda: other.cursor().execute("ROLLBACK")).start()
+        later = threading.Timer(1.5, lambda: other.cursor().execute("ROLLBACK"))
+        later.start()
         [run] = world.backfill()
+        later.join()
     assert run.status is RunStatus.COMPLETED, run.failure
     assert world.query("SELECT DISTINCT version FROM events") == [(2,)]
 
