@@ -144,8 +144,9 @@ class StageCleaning(PhaseSettings):
     """Phase 6: archive and remove what was staged."""
 
     archive: ArchiveUrl | None = None
-    """Where chunks are kept before they leave the stage: a folder, `s3://bucket/prefix` or `gs://bucket/prefix`;
-    each file is read back and compared. Default none: the source still has the rows."""
+    """Where chunks are kept before they leave the stage: a folder, `s3://bucket/prefix` or `gs://bucket/prefix`,
+    each file read back and compared; or, from Snowflake, another stage `@DB.SCHEMA.STAGE/path`. Default none: the
+    source still has the rows."""
     archive_access: ArchiveAccess = ArchiveAccess()
     """How the object store of `archive` is reached. Default: as the machine is set up."""
     allow_unproven: StrictBool = False

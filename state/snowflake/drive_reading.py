@@ -69,13 +69,6 @@ def look_sql(tables: Tables, wanted: Wanted) -> str:
     )
 
 
-def read(column: str, wide: str) -> str:
-    """A column as a look reads it."""
-    if column in VARIANTS and wide != "TRUE":
-        return f"IFF({wide}, d.{column}, NULL) AS {column}"
-    return f"d.{column}"
-
-
 def finished_sql(tables: Tables) -> str:
     """The runs of a pipeline that are finished, or superseded: narrow, for there may be very many."""
     columns = (
