@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from service.lease import finish
 from state.errors import ConfigurationError, PermanentError, SluicewayError, TransientError
+from state.finishing import finish
 from state.model import Phase, Run
 
 _TYPES: Mapping[str, type] = {

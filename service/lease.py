@@ -7,21 +7,17 @@ paused or slow worker believes itself dead before anybody else may take its run.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
 
 from state.drive import DriveTable
 from state.errors import LeaseLost, TransientError, UnknownOutcome
+from state.finishing import finish
 from state.model import Claim, Run
 
 RENEWALS_PER_LEASE = 3
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -63,23 +59,6 @@ class Lease:
         """Hold the pen for a last write (fail, release) so that no checkpoint runs beside it."""
         async with self._writing:
             yield self._claim
-
-
-async def finish(work: Coroutine[Any, Any, T]) -> T:
-    """Await what must not be left half done to its end, however often the caller is cancelled meanwhile.
-
-    After a cancellation the cancellation goes on, whatever `work` came to.
-    """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.debug("work that was finished after a cancellation failed", exc_info=error)
-        raise
 
 
 class LeaseKeeper:

@@ -24,7 +24,6 @@ from service.events import (
     RunFinished,
     RunReleased,
 )
-from service.lease import finish
 from service.phases import STEPS
 from service.phases.copying import adopt_stage
 from service.phases.outcome import Outcome
@@ -38,6 +37,7 @@ from state.errors import (
     TransientError,
     UnknownOutcome,
 )
+from state.finishing import finish
 from state.model import Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
 
 _log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from loaders.base import Loader, Loads
 from loaders.spool import Spool
 from service.bench import Bench
 from service.events import Emit, RunClaimed, RunsRepaired, WindowsOpened
-from service.lease import LeaseKeeper, finish
+from service.lease import LeaseKeeper
 from service.parallel import each
 from service.retry import RetryPolicy, retrying
 from service.settings import PipelineConfig
@@ -24,6 +24,7 @@ from service.tick import new_runs, open_windows, proven
 from service.walk import Walk
 from state.drive import DriveTable
 from state.errors import DuplicateWindow, SluicewayError
+from state.finishing import finish
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
 
 T = TypeVar("T")

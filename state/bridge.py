@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from state.finishing import finish
+
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -84,28 +86,9 @@ class Bridge:
 
     async def _step(self, step: Callable[[], T]) -> T:
         # whoever cancels the guarded task itself (the loop's end) waits for the thread as well
-        return await to_its_end(asyncio.wrap_future(self._thread.submit(step)), self._withdrawn.set)
+        return await finish(asyncio.wrap_future(self._thread.submit(step)), self._withdrawn.set)
 
     async def _guarded(self, work: Coroutine[Any, Any, T]) -> T:
         self._withdrawn.clear()
         self._loop = asyncio.get_running_loop()
-        return await to_its_end(asyncio.create_task(work, name="drive step"), self._withdrawn.set)
-
-
-async def to_its_end(work: asyncio.Future[T], withdraw: Callable[[], None]) -> T:
-    """The result of `work`, which a cancellation of the caller does not touch: `withdraw` is called instead.
-
-    The cancellation goes on when `work` has ended, whatever it came to.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while not work.done():
-        try:
-            await asyncio.wait({work})
-        except asyncio.CancelledError as error:
-            cancelled = error
-            withdraw()
-    if cancelled is None:
-        return work.result()
-    if not work.cancelled():
-        work.exception()  # taken note of: it has no one to go to
-    raise cancelled
+        return await finish(asyncio.create_task(work, name="drive step"), self._withdrawn.set)

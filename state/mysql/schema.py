@@ -10,10 +10,13 @@ import re
 import uuid
 from importlib import resources
 
+from state import versions
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.mysql.errors import number_of
 from state.mysql.session import Session
 from state.mysql.settings import MysqlDriveSettings
+
+SETTING = "drive_table.database"
 
 DONE_BEFORE = (1050, 1060, 1061, 1091)
 """The table, column or key is there already, or what is dropped is not there any more."""
@@ -68,10 +71,10 @@ async def upgrade(session: Session, settings: MysqlDriveSettings, *, fresh: bool
     """
     await be_alone(session, settings)
     version = await version_of(session)
-    refuse_newer(version, settings)
+    versions.refuse_newer(version, len(steps()), place=settings.place, path=SETTING)
     if version == 0:
         if not fresh:
-            raise missing(settings)
+            raise versions.missing(settings.place, SETTING)
         await require_free(session, settings)
     for number, script in enumerate(steps()[version:], start=version + 1):
         await climb(session, script, number)
@@ -114,43 +117,13 @@ async def require_free(session: Session, settings: MysqlDriveSettings) -> None:
             f"{settings.place} holds a table pipeline_execution_drive that Sluiceway did not make",
             hint="Set drive_table.database to a database of its own.",
             code="foreign_table",
-            path="drive_table.database",
+            path=SETTING,
         )
 
 
 async def require_current(session: Session, settings: MysqlDriveSettings) -> None:
     """Raises `ConfigurationError` if this program cannot work with the database as it is."""
-    version, newest = await version_of(session), len(steps())
-    refuse_newer(version, settings)
+    version = await version_of(session)
     if version == 0:
-        raise missing(settings)
-    if version < newest:
-        raise ConfigurationError(
-            f"the drive table {settings.place} has schema version {version}, this program needs {newest}",
-            hint="Stop all workers, then run `sluiceway drive upgrade`.",
-            code="old_schema",
-            path="drive_table.database",
-        )
-
-
-def refuse_newer(version: int, settings: MysqlDriveSettings) -> None:
-    """Raises `ConfigurationError`: what a newer program wrote, an older one must not touch."""
-    newest = len(steps())
-    if version > newest:
-        raise ConfigurationError(
-            f"the drive table {settings.place} has schema version {version},"
-            f" this program knows versions up to {newest}",
-            hint="Use the newer Sluiceway that upgraded it.",
-            code="newer_schema",
-            path="drive_table.database",
-        )
-
-
-def missing(settings: MysqlDriveSettings) -> ConfigurationError:
-    """There is no drive table in the database."""
-    return ConfigurationError(
-        f"there is no drive table in {settings.place}",
-        hint="Make it with `sluiceway drive init`.",
-        code="no_drive_table",
-        path="drive_table.database",
-    )
+        raise versions.missing(settings.place, SETTING)
+    versions.require_current(version, len(steps()), place=settings.place, path=SETTING)

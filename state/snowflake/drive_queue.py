@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
-from state.bridge import to_its_end
 from state.errors import TransientError, UnknownOutcome
+from state.finishing import finish
 from state.snowflake.session import Account, Session
 from state.snowflake.tag import Tag
 
@@ -60,7 +60,7 @@ class Queue:
         """
         async with self._turn:
             self._withdrawn = False
-            return await to_its_end(asyncio.create_task(self._tried(tag, work), name="drive step"), self._withdraw)
+            return await finish(asyncio.create_task(self._tried(tag, work), name="drive step"), self._withdraw)
 
     async def settled(self, tag: Tag, again: Work[T], lost: UnknownOutcome) -> T:
         """Only for work in its turn: what `again` comes to in a session opened after the answer was `lost`.

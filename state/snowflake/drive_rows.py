@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from state import versions
 from state.columns import instant_of, row_of, run_of
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow
@@ -17,6 +18,9 @@ from state.memory import MemoryRows
 from state.model import Manifest, Phase, Run, RunId, RunKind, RunStatus, Window
 from state.snowflake.names import Name
 from state.windows import overlaps
+
+SETTING = "drive_table.database_schema"
+INIT = "Make it with `sluiceway drive init` or deploy/sql/drive_table.sql, and run deploy/sql/grants.sql."
 
 IDENTITY = (
     "pipeline_name",
@@ -275,12 +279,7 @@ def event_of(row: Sequence[Any]) -> Event:
 
 def missing(schema: Name) -> ConfigurationError:
     """There is no drive table in that schema, or it was made anew since it was opened."""
-    return ConfigurationError(
-        f"there is no drive table in {schema}",
-        hint="Make it with `sluiceway drive init` or deploy/sql/drive_table.sql, and run deploy/sql/grants.sql.",
-        code="no_drive_table",
-        path="drive_table.database_schema",
-    )
+    return versions.missing(schema, SETTING, hint=INIT)
 
 
 def recreated(tables: Tables, expected: str, found: str) -> ConfigurationError:
@@ -289,5 +288,5 @@ def recreated(tables: Tables, expected: str, found: str) -> ConfigurationError:
         f"the drive table in {tables.schema} was made anew: its id is {found}, it was {expected}",
         hint="Start the workers again: they take over what the target's receipts prove, and load nothing twice.",
         code="recreated",
-        path="drive_table.database_schema",
+        path=SETTING,
     )

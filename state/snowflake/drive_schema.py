@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from importlib import resources
 
+from state import versions
 from state.errors import ConfigurationError
-from state.snowflake.drive_rows import Tables, missing
+from state.snowflake.drive_rows import SETTING, Tables, missing
 from state.snowflake.names import Name
 from state.snowflake.session import Session
 
@@ -39,7 +40,8 @@ async def upgrade(session: Session, tables: Tables) -> str:
     except ConfigurationError as error:
         raise (no_schema(tables.schema) if error.code == "object" else error) from error
     if await session.rows(f"SHOW TABLES LIKE 'SLUICEWAY_DRIVE' IN SCHEMA {tables.schema.sql}"):
-        refuse_newer(await version_of(session, tables), tables)
+        version = await version_of(session, tables)
+        versions.refuse_newer(version, VERSION, place=tables.schema, path=SETTING)
     for statement in statements(script()):
         await session.rows(statement)
     return await require_current(session, tables)
@@ -66,17 +68,10 @@ async def require_current(session: Session, tables: Tables) -> str:
             f"the drive table in {tables.schema} has {len(found)} ids instead of one",
             hint="Delete all rows of sluiceway_drive but the oldest: two `drive init` ran at the same time.",
             code="two_ids",
-            path="drive_table.database_schema",
+            path=SETTING,
         )
     identity, version = str(found[0][0]), int(found[0][1])
-    refuse_newer(version, tables)
-    if version < VERSION:
-        raise ConfigurationError(
-            f"the drive table in {tables.schema} has schema version {version}, this program needs {VERSION}",
-            hint="Stop all workers, then run `sluiceway drive upgrade`.",
-            code="old_schema",
-            path="drive_table.database_schema",
-        )
+    versions.require_current(version, VERSION, place=tables.schema, path=SETTING)
     return identity
 
 
@@ -85,23 +80,11 @@ async def version_of(session: Session, tables: Tables) -> int:
     return int(await session.value(f"SELECT COALESCE(MAX(schema_version), 0) FROM {tables.drive}") or 0)
 
 
-def refuse_newer(version: int, tables: Tables) -> None:
-    """Raises `ConfigurationError`: what a newer program wrote, an older one must not touch."""
-    if version > VERSION:
-        raise ConfigurationError(
-            f"the drive table in {tables.schema} has schema version {version}, this program knows versions up to"
-            f" {VERSION}",
-            hint="Use the newer Sluiceway that upgraded it.",
-            code="newer_schema",
-            path="drive_table.database_schema",
-        )
-
-
 def no_schema(schema: Name) -> ConfigurationError:
     """The schema itself is not there for this role."""
     return ConfigurationError(
         f"there is no schema {schema}, or the role may not use it",
         hint=f"CREATE SCHEMA {schema.sql}; or grant USAGE on it and its database, CREATE TABLE and CREATE VIEW.",
         code="object",
-        path="drive_table.database_schema",
+        path=SETTING,
     )

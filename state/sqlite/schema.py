@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from state import versions
 from state.errors import ConfigurationError
+
+SETTING = "drive_table.path"
 
 
 def steps() -> list[str]:
@@ -36,7 +39,7 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version, scripts = version_of(connection), steps()
-        refuse_newer(version, path)
+        versions.refuse_newer(version, len(scripts), place=path, path=SETTING)
         for script in scripts[version:]:
             for statement in statements(script):
                 connection.execute(statement)
@@ -64,36 +67,12 @@ def statements(script: str) -> Iterator[str]:
 
 def require_current(connection: sqlite3.Connection, path: Path) -> None:
     """Raises `ConfigurationError` if this program cannot work with the file as it is."""
-    version, newest = version_of(connection), len(steps())
-    refuse_newer(version, path)
+    version = version_of(connection)
     if version == 0:
         raise missing(path)
-    if version < newest:
-        raise ConfigurationError(
-            f"the drive table {path} has schema version {version}, this program needs {newest}",
-            hint="Stop all workers, then run `sluiceway drive upgrade`.",
-            code="old_schema",
-            path="drive_table.path",
-        )
-
-
-def refuse_newer(version: int, path: Path) -> None:
-    """Raises `ConfigurationError`: what a newer program wrote, an older one must not touch."""
-    newest = len(steps())
-    if version > newest:
-        raise ConfigurationError(
-            f"the drive table {path} has schema version {version}, this program knows versions up to {newest}",
-            hint="Use the newer Sluiceway that upgraded it.",
-            code="newer_schema",
-            path="drive_table.path",
-        )
+    versions.require_current(version, len(steps()), place=path, path=SETTING)
 
 
 def missing(path: Path) -> ConfigurationError:
     """There is no drive table in `path`."""
-    return ConfigurationError(
-        f"there is no drive table in {path}",
-        hint="Make it with `sluiceway drive init`.",
-        code="no_drive_table",
-        path="drive_table.path",
-    )
+    return versions.missing(path, SETTING)

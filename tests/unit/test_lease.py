@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from service.lease import LeaseKeeper, finish
+from service.lease import LeaseKeeper
 from state.errors import LeaseLost, PermanentError, TransientError, UnknownOutcome
+from state.finishing import finish
 from state.model import Claim, Run, RunId, RunKind, Window
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
