@@ -11,13 +11,14 @@ from pathlib import Path
 from loaders.archive import Archive
 from loaders.archive_settings import SETTING as ARCHIVE
 from service import functions
-from service.app import account_of, connect, drive_of, spool_directory, target_of
+from service.app import account_of, connect, spool_directory, target_of
 from service.settings import PipelineConfig
 from state.checks import Check
 from state.errors import SluicewayError
 from state.model import Phase
 from state.port import direct
-from state.snowflake.drive_settings import SnowflakeDriveTable
+from state.registry import backend
+from state.snowflake.drive_settings import SnowflakeDriveSettings
 
 CLOCKS_APART = timedelta(seconds=30)
 """A worker's clock only stamps records, but one that is further off makes them misleading."""
@@ -53,19 +54,16 @@ async def user_functions(config: PipelineConfig) -> list[Check]:
 
 
 async def drive_table(config: PipelineConfig) -> list[Check]:
-    async with drive_of(config) as drive:
+    async with (
+        account_of(config) as account,
+        aclosing(await backend(config.drive_table, account).open()) as drive,
+    ):
         found = [Check("drive_table", True, f"open, id {drive.id}"), clock("drive_table clock", await drive.now())]
-    return [*found, *await drive_privileges(config)]
+        if account is not None and isinstance(config.drive_table, SnowflakeDriveSettings):
+            from state.snowflake import drive_checks  # noqa: PLC0415 its library only where it is used
 
-
-async def drive_privileges(config: PipelineConfig) -> list[Check]:
-    """What the role may do with a drive table in Snowflake; the other backends have no roles of their own."""
-    async with account_of(config) as account:
-        if account is None or not isinstance(config.drive_table, SnowflakeDriveTable):
-            return []
-        from state.snowflake import drive_checks  # noqa: PLC0415 its library only where it is used
-
-        return await drive_checks.check(account, config.drive_table.database_schema)
+            found += await drive_checks.check(account, config.drive_table.database_schema)
+    return found
 
 
 def clock(name: str, there: datetime) -> Check:
@@ -120,7 +118,7 @@ async def stage_and_target(config: PipelineConfig) -> list[Check]:
 
 async def archive(config: PipelineConfig) -> list[Check]:
     place = config.phases.stage_cleaning.place
-    if place is None or place.stage is not None:  # a stage is looked at with the target's own
+    if place is None or place.stage is not None:  # a stage of the warehouse is not looked at beforehand
         return []
     return [await Archive(place, direct).check()]
 

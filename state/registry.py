@@ -17,14 +17,14 @@ from state.errors import ConfigurationError
 from state.memory import MemoryDrive
 from state.mysql.settings import MysqlDriveSettings
 from state.port import Port, direct
-from state.snowflake.drive_settings import SnowflakeDriveTable
+from state.snowflake.drive_settings import SnowflakeDriveSettings
 from state.sqlite import SqliteDrive
 from state.sqlite.settings import LocalDriveSettings
 
 if TYPE_CHECKING:
     from state.snowflake.session import Account
 
-AnyDrive: TypeAlias = LocalDriveSettings | MysqlDriveSettings | SnowflakeDriveTable
+AnyDrive: TypeAlias = LocalDriveSettings | MysqlDriveSettings | SnowflakeDriveSettings
 
 
 def kind_of(value: Any) -> str:
@@ -36,7 +36,7 @@ def kind_of(value: Any) -> str:
 DriveSettings = Annotated[
     Annotated[LocalDriveSettings, Tag("sqlite")]
     | Annotated[MysqlDriveSettings, Tag("mysql")]
-    | Annotated[SnowflakeDriveTable, Tag("snowflake")],
+    | Annotated[SnowflakeDriveSettings, Tag("snowflake")],
     Discriminator(kind_of),
 ]
 """What `drive_table` may be."""
@@ -64,7 +64,7 @@ def backend(settings: AnyDrive, account: Account | None = None) -> Backend:
             from state.mysql.drive import MysqlDrive  # noqa: PLC0415 its library only when it is used
 
             return of(MysqlDrive, settings)
-        case SnowflakeDriveTable():
+        case SnowflakeDriveSettings():
             from state.snowflake.drive import SnowflakeDrive  # noqa: PLC0415 as above
 
             return of(SnowflakeDrive, account, settings.database_schema)

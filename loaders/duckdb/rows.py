@@ -11,57 +11,31 @@ from dataclasses import dataclass
 from loaders.columns import FILE, ROW, Needs
 from loaders.duckdb.names import quoted
 from loaders.duckdb.types import ZONED
+from loaders.row_order import RowOrder
 from state.contract import READ_AT
 
 R = quoted(READ_AT)
 
 
 @dataclass(frozen=True)
-class RowRules:
-    """How rows of one target are told apart and ordered."""
+class RowRules(RowOrder):
+    """In DuckDB."""
 
-    key: tuple[str, ...]
-    version: str | None
-    cursor: str
-    cursor_immutable: bool
+    read_at = READ_AT
 
-    @property
-    def match(self) -> str:
-        """`t` and `s` are the same row. With an immutable cursor DuckDB may skip what lies at other times."""
-        names = [*self.key, *([self.cursor] if self.cursor_immutable and self.cursor not in self.key else [])]
-        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
+    @staticmethod
+    def quoted(name: str) -> str:
+        return quoted(name)
 
     @property
     def keys(self) -> str:
         return ", ".join(quoted(name) for name in self.key)
 
     @property
-    def ordering(self) -> list[str]:
-        """Columns that tell rows apart and order them, `_sluiceway_read_at` too."""
-        return [*self.key, *([] if self.version is None else [self.version]), READ_AT]
-
-    @property
     def compared(self) -> list[str]:
         """The source's columns among `ordering` and `match`, each once."""
         named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
         return list({name.lower(): name for name in named}.values())
-
-    @property
-    def newer(self) -> str:
-        """`s` is newer than `t`."""
-        return self._above("s", "t")
-
-    @property
-    def older(self) -> str:
-        """`s` is older than `t`."""
-        return self._above("t", "s")
-
-    def _above(self, a: str, b: str) -> str:
-        later = above(f"{a}.{R}", f"{b}.{R}")
-        if self.version is None:
-            return f"({later})"
-        v, w = f"{a}.{quoted(self.version)}", f"{b}.{quoted(self.version)}"
-        return f"({above(v, w)} OR ({v} IS NOT DISTINCT FROM {w} AND {later}))"
 
     def newest(self, stage: str, values: Mapping[str, str]) -> str:
         """A query: the stage's newest row per key, as target column → value, with `_sluiceway_read_at`."""
@@ -74,11 +48,6 @@ class RowRules:
             f"SELECT {', '.join([*shown, R])} FROM {stage}"
             f" QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
         )
-
-
-def above(a: str, b: str) -> str:
-    """`a` is greater than `b`, where NULL is less than anything."""
-    return f"({a} IS NOT NULL AND ({b} IS NULL OR {a} > {b}))"
 
 
 def rules(needs: Needs, *, cursor_immutable: bool) -> RowRules:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from loaders.columns import Needs
+from loaders.row_order import RowOrder
 from loaders.snowflake.names import FILE, ROW, R, spelled
 from loaders.snowflake.settings import NameRule
 from state.contract import READ_AT
@@ -18,19 +19,14 @@ from state.snowflake.names import quoted
 
 
 @dataclass(frozen=True)
-class RowRules:
-    """How rows of one target are told apart and ordered; columns as they are called in Snowflake."""
+class RowRules(RowOrder):
+    """In Snowflake."""
 
-    key: tuple[str, ...]
-    version: str | None
-    cursor: str
-    cursor_immutable: bool
+    read_at = READ_AT.upper()
 
-    @property
-    def match(self) -> str:
-        """`t` and `s` are the same row. With an immutable cursor Snowflake may skip what lies at other times."""
-        names = [*self.key, *([self.cursor] if self.cursor_immutable and self.cursor not in self.key else [])]
-        return " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in names)
+    @staticmethod
+    def quoted(name: str) -> str:
+        return quoted(name)
 
     @property
     def keys(self) -> str:
@@ -38,32 +34,10 @@ class RowRules:
         return ", ".join(f"r.{quoted(name)}" for name in self.key)
 
     @property
-    def ordering(self) -> list[str]:
-        """Columns that tell rows apart and order them, `_sluiceway_read_at` too."""
-        return [*self.key, *([] if self.version is None else [self.version]), READ_AT.upper()]
-
-    @property
     def compared(self) -> list[str]:
         """The source's columns among `ordering` and `match`, each once."""
         named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
         return list(dict.fromkeys(named))
-
-    @property
-    def newer(self) -> str:
-        """`s` is newer than `t`."""
-        return self._above("s", "t")
-
-    @property
-    def older(self) -> str:
-        """`s` is older than `t`."""
-        return self._above("t", "s")
-
-    def _above(self, a: str, b: str) -> str:
-        later = above(f"{a}.{R}", f"{b}.{R}")
-        if self.version is None:
-            return f"({later})"
-        v, w = f"{a}.{quoted(self.version)}", f"{b}.{quoted(self.version)}"
-        return f"({above(v, w)} OR ({v} IS NOT DISTINCT FROM {w} AND {later}))"
 
     def newest(self, stage: str, values: Mapping[str, str], *, distinct: bool = False) -> str:
         """A query: the newest row per key of `stage`, as target column → value over `r`, with
@@ -78,11 +52,6 @@ class RowRules:
         if distinct:
             return rows
         return f"{rows} QUALIFY ROW_NUMBER() OVER (PARTITION BY {self.keys} ORDER BY {ordered}) = 1"
-
-
-def above(a: str, b: str) -> str:
-    """`a` is greater than `b`, where NULL is less than anything."""
-    return f"({a} IS NOT NULL AND ({b} IS NULL OR {a} > {b}))"
 
 
 def rules(needs: Needs, rule: NameRule, *, cursor_immutable: bool) -> RowRules:

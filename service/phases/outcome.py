@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
+from state.errors import TransientError, UnknownOutcome
 from state.model import Manifest, Phase, Receipt, Run
 
 
@@ -23,3 +25,12 @@ def recorded(run: Run, phase: Phase = Phase.SOURCE_TO_STAGE_TRANSFER) -> Mapping
     """Figures that an earlier phase left in the drive row; empty if it did not run."""
     record = run.phases.get(phase)
     return record.figures if record else {}
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """An effect that may simply be done again: that nobody knows what became of it is then a passing matter."""
+    try:
+        yield
+    except UnknownOutcome as error:
+        raise TransientError(error.message, hint="It is done again.", code=error.code) from error

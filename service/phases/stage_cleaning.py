@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from service.bench import Bench
-from service.phases.outcome import Outcome, recorded
-from state.errors import ConfigurationError, TransientError, UnknownOutcome
+from service.phases.outcome import Outcome, recorded, repeatable
+from state.errors import ConfigurationError
 from state.model import Phase, ValidationStatus
 
 _GREEN = {ValidationStatus.PASSED, ValidationStatus.DRIFT}
@@ -20,8 +20,6 @@ async def perform(bench: Bench) -> Outcome:
             hint="Set phases.stage_cleaning.allow_unproven: true to clean up after an audit that proves less.",
             code="not_proven",
         )
-    try:
+    with repeatable():
         removed = await bench.loader.clean(bench.attempt, bench.run.manifest, settings.place)
-    except UnknownOutcome as error:
-        raise TransientError(error.message, hint="It is done again.", code=error.code) from error
     return Outcome({"files_removed": removed, "archive": settings.archive})

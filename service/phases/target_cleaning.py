@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from service.bench import Bench
 from service.events import TargetCleaned
-from service.phases.outcome import Outcome
-from state.errors import TransientError, UnknownOutcome
+from service.phases.outcome import Outcome, repeatable
 from state.model import show_instant
 
 
@@ -17,10 +16,8 @@ async def perform(bench: Bench) -> Outcome:
     column = settings.column or bench.config.source_system.cursor
     before = bench.run.window.end - settings.age
     limits = None if settings.dry_run else settings.limits
-    try:
+    with repeatable():
         found = await bench.loader.retire(bench.attempt, column, before, limits)
-    except UnknownOutcome as error:
-        raise TransientError(error.message, hint="It is done again.", code=error.code) from error
     refusal = settings.limits.refusal(found) if settings.dry_run else None
     figures = {
         "rows_removed": found.deleted,

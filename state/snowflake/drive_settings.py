@@ -19,7 +19,7 @@ def _schema(text: str) -> str:
     return text
 
 
-class SnowflakeDriveTable(Group):
+class SnowflakeDriveSettings(Group):
     """Runs are remembered in tables of a Snowflake schema, for several workers that share nothing else."""
 
     type: Literal["snowflake"]

@@ -73,7 +73,6 @@ class Session:
         self._turn = asyncio.Lock()
         self._untouched = False
         self.id = str(connection.session_id)
-        self.last_query_id: str | None = None
         self.in_transaction = False
         self.ended = False
 
@@ -150,7 +149,6 @@ class Session:
     async def _after(self, error: vendor.Error, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
         """Raise what the error means, unless a kept session was over before anything was asked of it."""
         verb = _verb(sql)
-        self.last_query_id = error.sfqid or self.last_query_id
         found = explain(error, self._doing(verb), changes=verb not in REPEATABLE)
         if verb not in REPEATABLE and self._clock() - self._sent_at >= login.WAITS_MILLISECONDS[0] / 1000:
             found = doubted(found)
@@ -171,7 +169,6 @@ class Session:
         try:
             given = [bound(value) for value in values]
             await cursor.execute(sql, given or None, _statement_params={"QUERY_TAG": str(self._tag)})
-            self.last_query_id = cursor.sfqid
             columns = [column.name for column in cursor.description or ()]
             return columns, [tuple(map(read, row)) for row in await cursor.fetchall()]
         finally:

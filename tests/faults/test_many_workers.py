@@ -26,7 +26,7 @@ import pytest
 
 from service import exit_codes
 from state.model import Run, RunStatus
-from state.snowflake.drive_settings import SnowflakeDriveTable
+from state.snowflake.drive_settings import SnowflakeDriveSettings
 from tests.faults.fleet import (
     ENDS,
     Fleet,
@@ -51,7 +51,7 @@ def fleet_at(place: Place, folder: Path, drive: str, windows: int, mariadb: Mari
         kept = mariadb.database()
     else:
         schema = f"{place.database}.{place.schema}"
-        kept = SnowflakeDriveTable(type="snowflake", database_schema=schema)
+        kept = SnowflakeDriveSettings(type="snowflake", database_schema=schema)
     return Fleet(folder, place.connection, kept, windows).made()
 
 

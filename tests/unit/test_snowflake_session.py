@@ -264,14 +264,9 @@ async def test_a_count_is_what_was_asked_or_touched(server, account, columns, ro
         assert await session.count("X") == count
 
 
-async def test_a_session_tells_its_id_and_its_last_query(server, account):
+async def test_a_session_tells_its_id(server, account):
     async with account.session(TAG) as session:
         assert session.id == "1001"
-        await session.rows("SELECT 1")
-        first = session.last_query_id
-        await session.rows("SELECT 1")
-        assert first
-        assert first != session.last_query_id
 
 
 async def test_every_statement_bears_the_tag_of_the_moment_without_a_statement_of_its_own_n4(server, account):
