@@ -15,23 +15,19 @@ give_back()  # first, as in service.__main__
 
 import asyncio  # noqa: E402
 import json  # noqa: E402
-import resource  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import time  # noqa: E402
 from collections.abc import Awaitable, Callable  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import aiohttp  # noqa: E402
-import msgspec  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from elasticsearch import AsyncElasticsearch  # noqa: E402
 from elasticsearch.helpers import async_scan  # noqa: E402
 
+from bench.measuring import Measured, measured, show, tell  # noqa: E402
 from connectors.elasticsearch.connector import ElasticsearchConnector  # noqa: E402
 from connectors.elasticsearch.settings import ElasticsearchSettings  # noqa: E402
 from loaders.parquet import ChunkLimits, ChunkWriter  # noqa: E402
@@ -127,42 +123,10 @@ WAYS: dict[str, Callable[[str, str, Path], Awaitable[int]]] = {
 }
 
 
-class Measured(msgspec.Struct):
-    """One run of a way; `peak` in MiB."""
-
-    rows: int
-    wall: float
-    cpu: float
-    peak: float
-
-
 def one(way: str, url: str, index: str) -> None:
-    """Body of the measured process: a JSON line."""
+    """Body of the measured process."""
     with tempfile.TemporaryDirectory() as folder:
-        began, cpu = time.perf_counter(), time.process_time()  # imports are not the way's own
-        count = asyncio.run(WAYS[way](url, index, Path(folder)))
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(json.dumps([count, wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-
-
-def measured(way: str, url: str, index: str, expected: int) -> Measured:
-    command = [sys.executable, "-m", "bench.extract", way, url, index]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = Measured(*json.loads(done.stdout))
-    assert found.rows == expected, f"{way} gave {found.rows} of {expected}"
-    return found
-
-
-def show(found: dict[str, list[Measured]]) -> None:
-    base = found["drain"]
-    print(f"{'way':10} {'wall s':>8} {'CPU s':>8} {'MiB':>6} {'wall/drain':>11} {'CPU/drain':>10}")
-    for way, times in found.items():
-        wall, cpu, peak = (statistics.median(getattr(x, name) for x in times) for name in ("wall", "cpu", "peak"))
-        slower, more = (
-            statistics.median(getattr(a, name) / getattr(b, name) for a, b in zip(times, base, strict=True))
-            for name in ("wall", "cpu")
-        )
-        print(f"{way:10} {wall:8.2f} {cpu:8.2f} {peak:6.0f} {slower:11.2f} {more:10.2f}")
+        tell(lambda: asyncio.run(WAYS[way](url, index, Path(folder))))
 
 
 def main() -> None:
@@ -171,13 +135,17 @@ def main() -> None:
     server = SearchServer(ES8).start()
     try:
         index = indexed(server.client, count, shards=4)
+
+        def turn(way: str) -> Measured:
+            return measured([sys.executable, "-m", "bench.extract", way, server.url, index], count)
+
         print(f"{count:,} documents of 18 fields in 4 shards of {ES8}, {rounds} rounds")
-        measured("drain", server.url, index, count)  # warms the server
+        turn("drain")  # warms the server
         found: dict[str, list[Measured]] = {way: [] for way in WAYS}
         for _ in range(rounds):
             for way, times in found.items():
-                times.append(measured(way, server.url, index, count))
-        show(found)
+                times.append(turn(way))
+        show(found, "drain")
     finally:
         server.stop()
 

@@ -16,24 +16,19 @@ give_back()  # first, as in service.__main__
 
 import asyncio  # noqa: E402
 import hashlib  # noqa: E402
-import json  # noqa: E402
-import resource  # noqa: E402
-import statistics  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
-import time  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from contextlib import aclosing  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import msgspec  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.compute as pc  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import snowflake.connector  # noqa: E402
 
+from bench.measuring import Measured, measured, show, tell  # noqa: E402
 from loaders.snowflake.loader import SnowflakeLoader  # noqa: E402
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget  # noqa: E402
 from service.demo.flights import CURSOR, KEY, read_flights  # noqa: E402
@@ -131,43 +126,11 @@ def connection(port: int) -> dict[str, object]:
     return {name: value for name, value in made.items() if name not in ("database", "schema")}
 
 
-class Measured(msgspec.Struct):
-    """One run of a way; `peak` in MiB."""
-
-    rows: int
-    wall: float
-    cpu: float
-    peak: float
-
-
-def one(way: str, port: str, database: str, folder: str) -> None:
-    """Body of the measured process: a JSON line."""
-    began, cpu = time.perf_counter(), time.process_time()
-    count = WAYS[way](int(port), database, Path(folder))
-    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(json.dumps([count, wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
-
-
-def measured(way: str, place: Place, folder: Path, expected: int) -> Measured:
+def command(way: str, place: Place, folder: Path) -> list[object]:
+    """The measured process: this module, or dlt's in its own environment."""
     here = [sys.executable, "-m", "bench.load", way]
-    command = here if way in WAYS else [DLT.python(), Path(__file__).with_name("load_dlt.py")]
-    words = [str(place.server.port), place.database, str(folder)]
-    done = subprocess.run([*map(str, command), *words], check=True, stdout=subprocess.PIPE, text=True)
-    found = Measured(*json.loads(done.stdout.splitlines()[-1]))
-    assert found.rows == expected, f"{way} brought {found.rows} of {expected}"
-    return found
-
-
-def show(found: dict[str, list[Measured]]) -> None:
-    base = found["expert"]
-    print(f"{'way':10} {'wall s':>8} {'CPU s':>8} {'MiB':>6} {'wall/expert':>12} {'CPU/expert':>11}")
-    for way, times in found.items():
-        wall, cpu, peak = (statistics.median(getattr(x, name) for x in times) for name in ("wall", "cpu", "peak"))
-        slower, more = (
-            statistics.median(getattr(a, name) / getattr(b, name) for a, b in zip(times, base, strict=True))
-            for name in ("wall", "cpu")
-        )
-        print(f"{way:10} {wall:8.2f} {cpu:8.2f} {peak:6.0f} {slower:12.2f} {more:11.2f}")
+    program = here if way in WAYS else [DLT.python(), Path(__file__).with_name("load_dlt.py")]
+    return [*program, place.server.port, place.database, folder]
 
 
 def main() -> None:
@@ -183,11 +146,15 @@ def main() -> None:
             found: dict[str, list[Measured]] = {way: [] for way in ("expert", "dlt", "sluiceway")}
             for _ in range(rounds):
                 for way, times in found.items():
-                    times.append(measured(way, server.place(), folder, count))
-            show(found)
+                    times.append(measured(command(way, server.place(), folder), count))
+            show(found, "expert")
     finally:
         server.stop()
 
 
 if __name__ == "__main__":
-    one(*sys.argv[1:]) if len(sys.argv) > 1 and sys.argv[1] in {*WAYS} else main()
+    if len(sys.argv) > 1 and sys.argv[1] in WAYS:
+        way, port, database, folder = sys.argv[1:]
+        tell(lambda: WAYS[way](int(port), database, Path(folder)))
+    else:
+        main()

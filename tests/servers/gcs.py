@@ -1,18 +1,15 @@
 """A server that speaks Google Cloud Storage's protocol: `gcp-storage-emulator`, in a process of its own.
 
 It is no Google: it looks at no credentials. What it shows is that Google's own client, as Arrow brings it, is
-driven rightly. It is installed once per version into `${XDG_CACHE_HOME:-~/.cache}/sluiceway/servers`.
+driven rightly.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -24,37 +21,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.servers.environments import Environment
 from tests.servers.mariadb import free_port
-from tests.servers.search import cache
 
-PACKAGE = "gcp-storage-emulator==2026.7.19"
+EMULATOR = Environment("gcs", ("gcp-storage-emulator==2026.7.19",))
 START_SECONDS = 60
 STOP_SECONDS = 30
-
-
-def home() -> Path:
-    """Where the server is, or will be."""
-    return cache() / PACKAGE.replace("==", "-")
-
-
-def install() -> Path:
-    """The folder of the server's modules, fetched if it is not there yet. Raises CalledProcessError."""
-    made = home()
-    if not made.is_dir():
-        cache().mkdir(parents=True, exist_ok=True)
-        with (cache() / "gcs.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not made.is_dir():
-                _fetch(made)
-    return made
-
-
-def _fetch(into: Path) -> None:
-    partly = into.with_name(into.name + ".part")
-    shutil.rmtree(partly, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--target", partly, PACKAGE], check=True, stdin=subprocess.DEVNULL)
-    partly.rename(into)
 
 
 class GcsServer:
@@ -74,11 +46,10 @@ class GcsServer:
 
     def start(self) -> GcsServer:
         """Start it and wait until it listens; raises RuntimeError with its log if it does not."""
-        command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--quiet"]
+        command = [EMULATOR.python(), "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--quiet"]
         with (self._work / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port), "--in-memory"],
-                env={**os.environ, "PYTHONPATH": str(install())},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

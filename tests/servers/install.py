@@ -12,10 +12,11 @@ import shutil
 import subprocess
 import sys
 
-from tests.servers import gcs, s3
 from tests.servers.farm import releases
+from tests.servers.gcs import EMULATOR
 from tests.servers.java import java_home
 from tests.servers.mariadb import program
+from tests.servers.s3 import SEAWEEDFS
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
 from tests.snowflake.cli import CLI
 from tests.snowflake.environment import SERVER
@@ -38,15 +39,7 @@ def main() -> None:
         if not (cache() / str(release)).is_dir():
             print(f"fetching {release} into {cache()}", flush=True)
             install(release)
-    for home, package, fetch in ((s3.home, s3.PACKAGE, s3.program), (gcs.home, gcs.PACKAGE, gcs.install)):
-        if not home().is_dir():
-            print(f"installing {package} into {cache()}", flush=True)
-            fetch()
-    _environments()
-
-
-def _environments() -> None:
-    for environment in (SERVER, CLI):
+    for environment in (SEAWEEDFS, EMULATOR, SERVER, CLI):
         if not environment.is_made:
             print(f"installing {environment.packages[0]} into {environment.home}", flush=True)
             environment.python()

