@@ -1,4 +1,4 @@
-"""One run of a way in a process of its own; the table of ways that took turns: medians, and ratios to one of them."""
+"""One run of a way in a process of its own, and the table of ways that took turns, with ratios to one of them."""
 
 from __future__ import annotations
 
