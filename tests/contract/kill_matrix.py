@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tests.closing import say
+
 Maker = TypeVar("Maker")
 
 SECONDS_PER_CLAUSE = 10.0
 """A mutant that hangs is a killed one."""
 
-PROVEN: list[Matrix] = []
-"""Every matrix of this test session, for pytest's terminal summary."""
+SECTION = "kill matrices of the contract suites"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ async def prove(
     for mutant, maker in mutants.items():
         kills[mutant] = frozenset([name for name, clause in clauses.items() if await _broken(clause, maker)])
     matrix = Matrix(title, tuple(clauses), kills, breaks)
-    PROVEN.append(matrix)
+    say(SECTION, *matrix.lines(), "")
     shown = "\n".join(matrix.lines())
     assert not matrix.twin_breaks, f"the faithful twin breaks {dict(matrix.twin_breaks)}"
     assert not matrix.survivors, f"no clause notices {matrix.survivors}\n{shown}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tests.servers.java import java_home
@@ -66,10 +66,3 @@ FARM = Farm()
 def note_wanted(parameters: Iterable[object]) -> None:
     """Tell the farm which servers the collected tests name."""
     FARM.wanted.update(one for one in parameters if isinstance(one, Release))
-
-
-def finish(write: Callable[[str], object]) -> None:
-    """The lines for the end of the session, if a server was used."""
-    if FARM.wanted:
-        for line in FARM.report():
-            write(line)

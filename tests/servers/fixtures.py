@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.farm import FARM, finish, note_wanted, releases
+from tests.closing import say
+from tests.servers.farm import FARM, note_wanted, releases
 from tests.servers.gcs import GcsServer
 from tests.servers.mariadb import MariaServer
 from tests.servers.s3 import S3Server
@@ -59,11 +60,6 @@ def pytest_collection_finish(session):
 
 
 def pytest_sessionfinish():
-    FARM.stop()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter):
     if FARM.wanted:
-        terminalreporter.section("search servers")
-        finish(terminalreporter.write_line)
+        say("search servers", *FARM.report())
+    FARM.stop()
