@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -115,6 +116,96 @@ class RunFenced(msgspec.Struct, frozen=True):
     message: str
 
 
+class TickNoted(msgspec.Struct, frozen=True):
+    """Something about a tick of the scheduler: it came late, while a look was under way, or its job failed."""
+
+    pipeline: str
+    what: Literal["missed", "overlapping", "failed"]
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """A look at a pipeline ended. `loaded_until`: everything before it is loaded; None while nothing is.
+
+    `oldest_open`: end of the oldest closed window that is not loaded; `unfinished` counts runs, `quarantined`
+    those of them that wait for an operator.
+    """
+
+    pipeline: str
+    closed_until: datetime
+    loaded_until: datetime | None
+    oldest_open: datetime | None
+    unfinished: int
+    quarantined: int
+
+
+class LookFailed(msgspec.Struct, frozen=True):
+    """A look found something not available; the next one comes by itself. No run is touched by it."""
+
+    pipeline: str
+    kind: str
+    code: str
+    message: str
+    hint: str
+
+
+class FreshnessMissed(msgspec.Struct, frozen=True):
+    """A pipeline's target is further `behind` than its configuration allows."""
+
+    pipeline: str
+    loaded_until: datetime | None
+    behind: timedelta
+
+
+class FreshnessBack(msgspec.Struct, frozen=True):
+    """A pipeline that was behind has caught up."""
+
+    pipeline: str
+
+
+class PipelineAdded(msgspec.Struct, frozen=True):
+    """A daemon attends to a pipeline from now on, or to its changed configuration."""
+
+    pipeline: str
+
+
+class PipelineRemoved(msgspec.Struct, frozen=True):
+    """A daemon attends to a pipeline no more: its file is gone."""
+
+    pipeline: str
+
+
+class ConfigRefused(msgspec.Struct, frozen=True):
+    """A file of the daemon's folder is no valid configuration; the others, and its last valid form, go on."""
+
+    file: str
+    problems: tuple[str, ...]
+
+
+class DaemonStarted(msgspec.Struct, frozen=True):
+    version: str
+
+
+class DrainBegan(msgspec.Struct, frozen=True):
+    """The daemon was told to stop: no new claims; `runs` go to their next checkpoint."""
+
+    runs: int
+
+
+class DaemonStopped(msgspec.Struct, frozen=True):
+    exit_code: int
+
+
+class AdminActed(msgspec.Struct, frozen=True):
+    """Somebody changed something through the admin API; recorded in the drive table before its effect."""
+
+    actor: str
+    action: str
+    pipeline: str
+    subject: str
+    request_id: str
+    result: str
+
+
 Event = (
     WindowsOpened
     | RunsRepaired
@@ -130,6 +221,18 @@ Event = (
     | RunFailed
     | RunReleased
     | RunFenced
+    | TickNoted
+    | Looked
+    | LookFailed
+    | FreshnessMissed
+    | FreshnessBack
+    | PipelineAdded
+    | PipelineRemoved
+    | ConfigRefused
+    | DaemonStarted
+    | DrainBegan
+    | DaemonStopped
+    | AdminActed
 )
 
 Emit = Callable[[Event], None]
