@@ -80,8 +80,8 @@ class Held(msgspec.Struct, frozen=True):
 class Loads(msgspec.Struct, frozen=True):
     """What the target itself remembers of a pipeline.
 
-    `receipts`: all of them, also those of a table that was dropped since: only one that names
-    `target_identity`, the table as it is now (None if there is none), proves anything.
+    `receipts`: all of them, or those of the one run that was asked for; also those of a table that was dropped
+    since: only one that names `target_identity`, the table as it is now (None if there is none), proves anything.
     """
 
     receipts: tuple[Receipt, ...] = ()
@@ -142,8 +142,11 @@ class Loader(Protocol):
     async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
         """Count a merge that was not ours; None where target or stage table is gone or lacks key or cursor."""
 
-    async def loads(self, pipeline: str) -> Loads:
-        """Receipts and the highest token of a pipeline in this target; empty if there is no load table."""
+    async def loads(self, pipeline: str, run: RunId | None = None) -> Loads:
+        """Receipts and the highest token of a pipeline in this target; empty if there is no load table.
+
+        With `run`: the receipt and the highest token of that run alone; the others are not read.
+        """
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         """Archive the manifest's staged files if asked (`loaders.archive.Archive.keep` for each), then remove all

@@ -242,10 +242,14 @@ class MemoryLoader(MemoryLedger):
         table, stage = self.target.tables.get(self._table), self.target.tables.get(stage_table)
         return self._rules.held(attempt.run.window, table.rows, stage.rows) if table and stage else None
 
-    async def loads(self, pipeline: str) -> Loads:
+    async def loads(self, pipeline: str, run: RunId | None = None) -> Loads:
         return Loads(
-            tuple(receipt for _, receipt in self.target.receipts if receipt.run.pipeline == pipeline),
-            self._highest_token(pipeline),
+            tuple(
+                receipt
+                for _, receipt in self.target.receipts
+                if receipt.run.pipeline == pipeline and run in (None, receipt.run)
+            ),
+            self._highest_token(pipeline, run),
             self._identity(),
         )
 

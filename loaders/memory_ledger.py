@@ -77,5 +77,6 @@ class MemoryLedger:
         table = self.target.tables.get(self._table)
         return table.identity if table is not None and table.identity else None
 
-    def _highest_token(self, pipeline: str) -> int:
-        return max((claim.token for claim in self.target.claims if claim.run.pipeline == pipeline), default=0)
+    def _highest_token(self, pipeline: str, run: RunId | None = None) -> int:
+        claims = [claim for claim in self.target.claims if claim.run.pipeline == pipeline]
+        return max((claim.token for claim in claims if run in (None, claim.run)), default=0)

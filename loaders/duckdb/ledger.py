@@ -118,15 +118,14 @@ class Ledger:
             },
         )
 
-    def loads(self) -> Loads:
-        """Everything that the target remembers of the pipeline."""
+    def loads(self, run: RunId | None = None) -> Loads:
+        """Everything that the target remembers of the pipeline, or of one run of it."""
         if not columns(self._session, self._names.loads):
             return Loads()
-        highest = self._session.value(f"SELECT max(token) FROM {self._loads} WHERE pipeline = ?", self._pipeline)
+        where, values = ("pipeline = ?", [self._pipeline]) if run is None else (RUN_IS, [*run_values(run)])
+        highest = self._session.value(f"SELECT max(token) FROM {self._loads} WHERE {where}", *values)
         return Loads(
-            tuple(self._receipts("pipeline = ?", self._pipeline)),
-            highest or 0,
-            identity(self._session, self._names.target),
+            tuple(self._receipts(where, *values)), highest or 0, identity(self._session, self._names.target)
         )
 
     def _receipts(self, where: str, *values: Any) -> list[Receipt]:

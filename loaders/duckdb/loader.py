@@ -114,10 +114,10 @@ class DuckDBLoader:
         stage = self._names.stage.beside(stage_table)
         return await self._call("held", lambda work: looking.held(work, attempt, stage))
 
-    async def loads(self, pipeline: str) -> Loads:
+    async def loads(self, pipeline: str, run: RunId | None = None) -> Loads:
         if not self._database.path.exists():
             return Loads()
-        return await self._call("loads", lambda work: work.of(pipeline).ledger.loads())
+        return await self._call("loads", lambda work: work.of(pipeline).ledger.loads(run))
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         def cleaned() -> int:

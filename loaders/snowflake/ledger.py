@@ -194,16 +194,19 @@ class Ledger:
         )
         return written == 1
 
-    async def loads(self) -> Loads:
-        """Everything that the target remembers of the pipeline, in one statement."""
+    async def loads(self, run: RunId | None = None) -> Loads:
+        """Everything that the target remembers of the pipeline, or of one run of it, in one statement."""
         target = self._names.target
         made = made_sql(target, "'target', NULL, NULL, CREATED")
+        where, values = "PIPELINE = ?", [self._pipeline]
+        if run is not None:
+            where, values = f"{where} AND RUN = ?", [*values, run_text(run)]
         found = await self._session.rows(
-            f"SELECT 'receipt', TOKEN, RECEIPT, WRITTEN_AT FROM {self.sql} WHERE PIPELINE = ? AND KIND = 'receipt'"
-            f" UNION ALL SELECT 'token', MAX(TOKEN), NULL, NULL FROM {self.sql} WHERE PIPELINE = ?"
+            f"SELECT 'receipt', TOKEN, RECEIPT, WRITTEN_AT FROM {self.sql} WHERE {where} AND KIND = 'receipt'"
+            f" UNION ALL SELECT 'token', MAX(TOKEN), NULL, NULL FROM {self.sql} WHERE {where}"
             f" UNION ALL {made}",
-            self._pipeline,
-            self._pipeline,
+            *values,
+            *values,
             *target.parts[1:],
         )
         receipts = sorted((receipt_of(row[2]) for row in found if row[0] == "receipt"), key=in_time)

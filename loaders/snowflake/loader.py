@@ -139,11 +139,11 @@ class SnowflakeLoader:
         async with self._reading(attempt, Phase.AUDIT) as work:
             return await looking.held(work, attempt, self._names.staged.beside(stage_table))
 
-    async def loads(self, pipeline: str) -> Loads:
+    async def loads(self, pipeline: str, run: RunId | None = None) -> Loads:
         async with self._reading(None, Phase.STAGE_TO_TARGET_TRANSFER) as work:
             if not await preparing.ledger_there(work, self._made):
                 return Loads()
-            return await replace(work, pipeline=pipeline).ledger.loads()
+            return await replace(work, pipeline=pipeline).ledger.loads(run)
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         if not manifest.chunks and self._nothing_staged(attempt.run):

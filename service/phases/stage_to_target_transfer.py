@@ -36,10 +36,10 @@ async def target_identity(bench: Bench) -> str:
 
 async def earlier_receipt(bench: Bench, identity: str) -> Receipt | None:
     """This run's receipt, if an earlier attempt committed it. Raises `ReceiptMismatch` if it is of other data."""
-    loads = await bench.loader.loads(bench.run.id.pipeline)
-    receipt = next((r for r in loads.receipts if r.run == bench.run.id), None)
-    if receipt is None:
+    loads = await bench.loader.loads(bench.run.id.pipeline, bench.run.id)
+    if not loads.receipts:
         return None
+    receipt = loads.receipts[0]
     same_table = receipt.target_identity == identity == loads.target_identity
     if receipt.manifest_digest == bench.run.manifest.digest and same_table:
         return receipt

@@ -172,6 +172,20 @@ async def the_target_remembers_each_pipeline(make) -> None:
         assert first.run.window == WINDOW
 
 
+async def a_run_is_asked_for_without_the_others(make) -> None:
+    async with desk(make) as d:
+        loader = d.loader()
+        mine = await d.load(loader, attempt(1), rows(("a", 1, 1)))
+        await d.load(loader, attempt(2, NEXT), rows(("b", 1, 1, NEXT.start)))
+        await d.load(loader, attempt(3, number=2), rows(("a", 2, 2)))
+        found = await loader.loads("p", attempt().run)
+        assert (found.receipts, found.highest_token) == ((mine,), 1)
+        assert found.target_identity == mine.target_identity
+        unknown = await loader.loads("p", attempt(number=3).run)
+        assert (unknown.receipts, unknown.highest_token) == ((), 0)
+        assert unknown.target_identity == mine.target_identity
+
+
 CLAUSES = {
     clause.__name__: clause
     for clause in (
@@ -188,5 +202,6 @@ CLAUSES = {
         an_error_in_the_middle_leaves_nothing,
         a_lost_answer_to_commit_is_unknown_and_settled_by_the_fence,
         the_target_remembers_each_pipeline,
+        a_run_is_asked_for_without_the_others,
     )
 }

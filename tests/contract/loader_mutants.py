@@ -108,9 +108,16 @@ class AnswersThatAreLostAreFailures(MemoryLoader):
 
 
 class RemembersOnlyTokensOfReceipts(MemoryLoader):
-    def _highest_token(self, pipeline):
+    def _highest_token(self, pipeline, run=None):
+        if run is not None:
+            return super()._highest_token(pipeline, run)
         tokens = [receipt.token for _, receipt in self.target.receipts if receipt.run.pipeline == pipeline]
         return max(tokens, default=super()._highest_token(pipeline))
+
+
+class AnswersForThePipelineWhereARunIsAsked(MemoryLoader):
+    async def loads(self, pipeline, run=None):
+        return await super().loads(pipeline)
 
 
 FENCE = {
@@ -128,6 +135,7 @@ FENCE = {
     "has no transaction": HasNoTransaction,
     "answers that are lost are failures": AnswersThatAreLostAreFailures,
     "remembers only tokens of receipts": RemembersOnlyTokensOfReceipts,
+    "answers for the pipeline where a run is asked": AnswersForThePipelineWhereARunIsAsked,
 }
 
 

@@ -35,8 +35,8 @@ class RemembersADroppedTable(MemoryLoader):
         self.last = await super().prepare(contract)
         return self.last
 
-    async def loads(self, pipeline):
-        found = await super().loads(pipeline)
+    async def loads(self, pipeline, run=None):
+        found = await super().loads(pipeline, run)
         return msgspec.structs.replace(found, target_identity=found.target_identity or self.last)
 
 

@@ -63,7 +63,7 @@ async def window(d, recorder, number, chunks, **settings):
     count()
     copied = await loader.copy(run, manifest, CONTRACT)
     count()
-    await loader.loads("p")
+    await loader.loads("p", run.run)
     count()
     await loader.counts(run, manifest, copied.table)
     count()
