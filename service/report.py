@@ -78,6 +78,13 @@ def report(run: Run, now: datetime) -> RunReport:
     )
 
 
+def described(run: Run, same_config: str) -> RunReport:
+    """The report of a run as it was stored, its command with what it takes to reach the same configuration."""
+    told = report(run, run.updated_at or run.created_at)
+    command = told.advice.command and told.advice.command + same_config
+    return msgspec.structs.replace(told, advice=msgspec.structs.replace(told.advice, command=command))
+
+
 def phase_line(run: Run, phase: Phase) -> PhaseLine:
     record = run.phases.get(phase)
     failed = run.phase_failed is phase

@@ -102,13 +102,18 @@ def file_table(files: Sequence[Mapping[str, Any]], width: int) -> RenderableType
 
 def failure_panel(report: RunReport, width: int) -> RenderableType:
     """What failed, where, is data safe, what happens, what to do; without a failure just the advice."""
-    rows = [*failure_rows(report.failure, report), *advice_rows(report.advice)]
+    rows = told_rows(report)
     if report.failure is None:
         return grid(rows)
     return Panel(grid(rows), title=report.pipeline_id, border_style="red", width=min(width, PANEL_COLUMNS))
 
 
-def failure_rows(failure: Failure | None, report: RunReport) -> list[tuple[str, RenderableType]]:
+def told_rows(report: RunReport) -> list[tuple[str, str]]:
+    """What failed, where, is data safe, what happens, what to do, each with its name; notifications say it too."""
+    return [*failure_rows(report.failure, report), *advice_rows(report.advice)]
+
+
+def failure_rows(failure: Failure | None, report: RunReport) -> list[tuple[str, str]]:
     if failure is None:
         return []
     return [
@@ -118,8 +123,8 @@ def failure_rows(failure: Failure | None, report: RunReport) -> list[tuple[str, 
     ]
 
 
-def advice_rows(advice: Advice) -> list[tuple[str, RenderableType]]:
-    rows: list[tuple[str, RenderableType]] = [("data", advice.safe), ("next", advice.happens)]
+def advice_rows(advice: Advice) -> list[tuple[str, str]]:
+    rows = [("data", advice.safe), ("next", advice.happens)]
     if advice.do or advice.command:
         rows.append(("do", "\n".join(line for line in (advice.do, advice.command) if line)))
     return rows

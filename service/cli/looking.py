@@ -15,7 +15,7 @@ from connectors.base import Connector
 from service import exit_codes, views, views_of_run
 from service.app import connect, drive_of, drive_to_look, target_of
 from service.cli.options import same_config
-from service.cli.pipelines import about, described, one_pipeline, the_run
+from service.cli.pipelines import about, one_pipeline, the_run
 from service.config import validate_config
 from service.console import Console
 from service.doctor import checkup
@@ -23,6 +23,7 @@ from service.instants import FIRST, LAST
 from service.ledger import ledger
 from service.planning import Planned
 from service.planning import plan as planned_windows
+from service.report import described
 from service.settings import PipelineConfig
 from service.tick import proven
 from state.checks import Check

@@ -10,10 +10,7 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
-import msgspec
-
 from service.config import load_config
-from service.report import RunReport, report
 from service.settings import PipelineConfig
 from state.drive import DriveTable
 from state.errors import ConfigurationError, SluicewayError
@@ -106,10 +103,3 @@ def listed(names: Sequence[str]) -> str:
 
 def unclear(message: str, hint: str) -> ConfigurationError:
     return ConfigurationError(message, hint=hint, code="unknown_run", path="RUN")
-
-
-def described(run: Run, same_config: str) -> RunReport:
-    """The report of a run, its command with what it takes to reach the same configuration."""
-    told = report(run, run.updated_at or run.created_at)
-    command = told.advice.command and told.advice.command + same_config
-    return msgspec.structs.replace(told, advice=msgspec.structs.replace(told.advice, command=command))

@@ -7,11 +7,11 @@ from pathlib import Path
 import typer
 
 from service import exit_codes, views_of_run
-from service.cli.pipelines import about, described, one_pipeline
+from service.cli.pipelines import about, one_pipeline
 from service.cli.stopping import until_told_to_stop
 from service.console import Console
 from service.progress import narrator
-from service.report import RunReport
+from service.report import RunReport, described
 from service.settings import PipelineConfig
 from service.trial import scratch, tried
 from state.errors import ConfigurationError
