@@ -113,7 +113,8 @@ class SnowflakeLoader:
 
     async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
         self._staged[attempt.run.hash] = True
-        async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
+        self._writers.forget(attempt.run.hash)  # a function of the user's wrote, in a session that nobody knows
+        async with self._reading(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
             copied = await copying.adopt(work, attempt, contract, span, read_at)
             self._writers[attempt.run.hash] = work.session.id
             return copied
@@ -143,17 +144,21 @@ class SnowflakeLoader:
         async with self._reading(None, Phase.STAGE_TO_TARGET_TRANSFER) as work:
             if not await preparing.ledger_there(work, self._made):
                 return Loads()
-            return await replace(work, pipeline=pipeline).ledger.loads(run)
+            found = await replace(work, pipeline=pipeline).ledger.loads(run)
+        if run is not None and found.receipts:
+            self._writers.forget(run.hash)  # the session that merged is another one, and may be of another process
+        return found
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         if not manifest.chunks and self._nothing_staged(attempt.run):
             return 0
-        async with self._working(attempt, Phase.STAGE_CLEANING) as work:
+        async with self._reading(attempt, Phase.STAGE_CLEANING) as work:
             if archive is not None and manifest.chunks:
                 there = await self._files.under(work.session, attempt.run)
                 await archived(work.session, self._names, archive, manifest.chunks, there=there, port=self._port)
+            tables = await looking.tables_of_run(work, attempt)
             removed = await self._files.remove_run(work.session, attempt.run, "clean")
-            await looking.drop(work, await looking.tables_of_run(work, attempt), "clean")
+            await looking.drop(work, tables, "clean")
             return removed
 
     async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:

@@ -151,6 +151,22 @@ async def test_counts_of_another_loader_are_asked_in_a_session_opened_for_them_g
         assert not {one["session"] for one in recorder.new()} & before
 
 
+async def test_a_merge_that_is_taken_over_is_counted_in_a_session_opened_for_it_g7(snowflake_place):
+    """The session that raised the fence wrote to another table, and need not see yet what was merged before."""
+    recorder = Recorder(snowflake_place)
+    async with desk(lambda _folder: snowflake_place) as d:
+        mine = d.loader()
+        await mine.prepare(CONTRACT)
+        staged = await d.stage(d.loader(account=snowflake_place.another_account()), attempt(), rows(("a", 1, 1)))
+        receipt = await staged.merge()
+        await mine.raise_fence(attempt(2))
+        assert (await mine.loads("p", attempt().run)).receipts == (receipt,)
+        before = {one["session"] for one in recorder.all()}
+        recorder.new()
+        assert (await mine.counts(attempt(2), staged.manifest, staged.table)).target_rows == 1
+        assert not {one["session"] for one in recorder.new()} & before
+
+
 async def test_a_tag_tells_run_and_phase_and_no_value_n4(snowflake_place):
     recorder = Recorder(snowflake_place)
     async with desk(lambda _folder: snowflake_place) as d:
