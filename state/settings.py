@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 from state.errors import ConfigurationError
+from state.masking import remember
 
 
 class Group(BaseModel):
@@ -37,7 +38,10 @@ class Secret(Group):
         return {"env": self.env} if self.env is not None else {"file": str(self.file)}
 
     def read(self) -> str:
-        """The secret, read anew each time so that a rotated file is seen. Raises `ConfigurationError`."""
+        """The secret, read anew each time so that a rotated file is seen. Raises `ConfigurationError`.
+
+        From then on `state.masking.mask` hides it wherever it turns up.
+        """
         if self.env is not None:
             value = os.environ.get(self.env, "")
             where = f"environment variable {self.env}"
@@ -53,4 +57,5 @@ class Secret(Group):
             raise ConfigurationError(
                 f"the secret in {where} is empty or not set", hint=f"Set {where}.", code="secret"
             )
+        remember(value)
         return value
