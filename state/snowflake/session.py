@@ -220,6 +220,11 @@ class Account:
         else:
             self._idle.append((session, self._clock()))
 
+    @property
+    def settings(self) -> SnowflakeConnection:
+        """Who it is that logs in, and where; secrets only by where they are read from."""
+        return self._settings
+
     async def aclose(self) -> None:
         """Close what is idle now and, when it comes back, what is in use."""
         self._closed = True
