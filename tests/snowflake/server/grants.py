@@ -1,17 +1,7 @@
 """CREATE ROLE, GRANT, REVOKE, SHOW GRANTS, USE ROLE, and the question before each statement whether its role may.
 
-What is asked before which statement follows the "Access control requirements" of each command's page:
-
-    query                       SELECT on each table                   PUT, REMOVE       WRITE on the stage
-    INSERT, COPY INTO table     INSERT (COPY: READ on the stage)       LIST, GET         READ on the stage
-    UPDATE, DELETE              UPDATE or DELETE, and SELECT           CREATE TABLE      CREATE TABLE on the schema
-    MERGE                       what its clauses do, and SELECT        CREATE STAGE      CREATE STAGE on the schema
-    ALTER, DROP TABLE           OWNERSHIP                              TRUNCATE          TRUNCATE
-    DESCRIBE                    any privilege                          USE, login        USAGE on the warehouse
-    USE DATABASE, USE SCHEMA    USAGE
-
-Not emulated: GRANT needs no privilege, secondary roles are never in force, INFORMATION_SCHEMA leaves nothing out,
-a stage's or file format's own privileges beside READ and WRITE.
+What is asked before which statement: `needing.py`. What a role is told of: `visibility.py`, and `translate.py` for
+INFORMATION_SCHEMA. Not emulated: GRANT needs no privilege, secondary roles are never in force.
 """
 
 from __future__ import annotations
@@ -22,36 +12,42 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import sqlglot
-from sqlglot.errors import ParseError, TokenError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.snowflake.server import app, auth, names, warehouses, wire
+from tests.snowflake.server import app, auth, warehouses, wire
 from tests.snowflake.server.model import Answer, Column, Server, Session, SnowflakeError, Statement, done
+from tests.snowflake.server.model import Name as Place
+from tests.snowflake.server.needing import (
+    EACH,
+    FLAGS,
+    MAKE,
+    OBJECT,
+    OWN,
+    WORD,
+    named,
+    needs_of,
+    object_name,
+    part,
+    there,
+)
 from tests.snowflake.server.privileges import (
-    ANY,
     DATABASE,
-    SCHEMA,
+    OWNERSHIP,
     STAGE,
     TABLE,
     WAREHOUSE,
     Grant,
     Name,
     Need,
+    Role,
     Roles,
     hidden,
-    needs,
-    within,
+    insufficient,
 )
 
 Proceed = Callable[[Statement], Answer]
-FLAGS = re.IGNORECASE | re.DOTALL
-WORD = rf"({names.PART})"
-OBJECT = rf"({names.NAME})"
-STAGE_NAME = rf"@({names.NAME})"
-
 ROLE = re.compile(rf"(CREATE|DROP)\s+(?:OR\s+REPLACE\s+)?ROLE\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?{WORD}.*", FLAGS)
 GRANT_ROLE = re.compile(rf"(GRANT|REVOKE)\s+ROLE\s+{WORD}\s+(?:TO|FROM)\s+(ROLE|USER)\s+{WORD}", FLAGS)
 GRANT = re.compile(
@@ -61,23 +57,6 @@ GRANT = re.compile(
 )
 SHOW = re.compile(rf"SHOW\s+(?:GRANTS\s+(?:(TO|OF)\s+(ROLE|USER)\s+{WORD}|ON\s+(\w+)\s+{OBJECT})|ROLES.*)", FLAGS)
 USE = re.compile(rf"USE\s+(ROLE|WAREHOUSE)\s+{WORD}", FLAGS)
-USE_PLACE = re.compile(rf"USE\s+(DATABASE|SCHEMA)\s+{OBJECT}", FLAGS)
-
-MAKE = re.compile(
-    rf"CREATE\s+(?:OR\s+REPLACE\s+)?(TRANSIENT\s+|TEMP(?:ORARY)?\s+)?(TABLE|STAGE|VIEW|SCHEMA)\s+"
-    rf"(?:IF\s+NOT\s+EXISTS\s+)?{OBJECT}",
-    FLAGS,
-)
-OWN = re.compile(rf"(?:ALTER|DROP)\s+(TABLE|STAGE|VIEW|SCHEMA)\s+(?:IF\s+EXISTS\s+)?{OBJECT}", FLAGS)
-EMPTY = re.compile(rf"TRUNCATE\s+(?:TABLE\s+)?(?:IF\s+EXISTS\s+)?{OBJECT}", FLAGS)
-DESCRIBE = re.compile(rf"DESC(?:RIBE)?\s+(TABLE|STAGE|VIEW)\s+{OBJECT}", FLAGS)
-PUT = re.compile(rf"PUT\s+\S+\s+'?{STAGE_NAME}", FLAGS)
-REMOVE = re.compile(rf"(?:REMOVE|RM)\s+'?{STAGE_NAME}", FLAGS)
-LIST = re.compile(rf"(?:LIST|LS|GET)\s+'?{STAGE_NAME}", FLAGS)
-LOAD = re.compile(rf"COPY\s+INTO\s+{OBJECT}.*?\bFROM\b.*?{STAGE_NAME}", FLAGS)
-FILES = re.compile(rf"COPY\s+FILES\s+INTO\s+'?{STAGE_NAME}.*?\bFROM\s+'?{STAGE_NAME}", FLAGS)
-
-EACH = {"TABLES": TABLE, "VIEWS": TABLE, "VIEW": TABLE, "STAGES": STAGE, "SCHEMAS": SCHEMA}
 
 
 def roles_of(server: Server) -> Roles:
@@ -94,14 +73,26 @@ def handle(statement: Statement, proceed: Proceed) -> Answer:
     if found := USE.fullmatch(text):
         _require_use(statement.session, statement.server, found[1].upper(), part(found[2]))
     elif roles.get(statement.session.role) is not None:
-        for need in _needs(statement):
+        for need in needs_of(statement):
             roles.require(statement.session.role, need)
         _require_warehouse(statement, roles)
-    answer = proceed(statement)
     if made := MAKE.match(text):
-        roles.made(
-            statement.session.role, EACH.get(made[2].upper(), made[2].upper()), named(statement.session, made)
-        )
+        return _made(statement, proceed, roles, made)
+    answer = proceed(statement)
+    if (dropped := OWN.match(text)) and text[:4].upper() == "DROP":
+        roles.forget(EACH.get(dropped[1].upper(), dropped[1].upper()), named(statement.session, dropped))
+    return answer
+
+
+def _made(statement: Statement, proceed: Proceed, roles: Roles, made: re.Match[str]) -> Answer:
+    """Who makes an object owns it; what is replaced takes the grants on it along, unless they are copied."""
+    kind, name = EACH.get(made[3].upper(), made[3].upper()), named(statement.session, made)
+    was_there = there(statement, kind, name)
+    answer = proceed(statement)
+    if made[1] and not re.search(r"\bCOPY\s+GRANTS\b", statement.bare, re.IGNORECASE):
+        roles.forget(kind, name)
+    if made[1] or not was_there:
+        roles.made(statement.session.role, kind, name)
     return answer
 
 
@@ -118,56 +109,6 @@ def _may_use(roles: Roles, role: str | None, warehouse: str | None) -> bool:
     if roles.get(role) is None:
         return True
     return bool(roles.held(str(role), WAREHOUSE, (warehouse or "",)) & {"USAGE", "OWNERSHIP", "ALL"})
-
-
-# -- what a statement needs
-
-
-def _needs(statement: Statement) -> list[Need]:
-    session, text = statement.session, statement.bare
-    if found := MAKE.match(text):
-        name, temporary = named(session, found), (found[1] or "").upper().startswith("TEMP")
-        above = within(name)
-        wanted = [] if temporary else [Need(f"CREATE {found[2].upper()}", above[-1].kind, above[-1].name)]
-        return above + wanted
-    for pattern, privilege in ((OWN, "OWNERSHIP"), (DESCRIBE, ANY)):
-        if found := pattern.match(text):
-            kind = EACH.get(found[1].upper(), found[1].upper())
-            name = named(session, found)
-            return [*within(name), Need(privilege, kind, name)]
-    if found := USE_PLACE.fullmatch(text):
-        name = object_name(session, found[1].upper(), found[2])
-        return [*within(name), Need("USAGE", found[1].upper(), name)]
-    if found := EMPTY.match(text):
-        return _on(session, found[1], TABLE, "TRUNCATE")
-    return _stage_needs(session, text) or _query_needs(session, text)
-
-
-def _stage_needs(session: Session, text: str) -> list[Need]:
-    if found := PUT.match(text) or REMOVE.match(text):
-        return _on(session, found[1], STAGE, "WRITE")
-    if found := LIST.match(text):
-        return _on(session, found[1], STAGE, "READ")
-    if found := LOAD.match(text):
-        return _on(session, found[1], TABLE, "INSERT") + _on(session, found[2], STAGE, "READ")
-    if found := FILES.match(text):
-        return _on(session, found[1], STAGE, "WRITE") + _on(session, found[2], STAGE, "READ")
-    return []
-
-
-def _query_needs(session: Session, text: str) -> list[Need]:
-    if not re.match(r"\(*\s*(?:SELECT|WITH|INSERT|UPDATE|DELETE|MERGE)\b", text, re.IGNORECASE):
-        return []
-    try:
-        tree = sqlglot.parse_one(text, read="snowflake")
-    except (ParseError, TokenError):
-        return []  # whoever runs it says what is wrong with it
-    return needs(tree, session.database, session.schema)
-
-
-def _on(session: Session, text: str, kind: str, privilege: str) -> list[Need]:
-    name = full(session, text)
-    return [*within(name), Need(privilege, kind, name)]
 
 
 def _require_warehouse(statement: Statement, roles: Roles) -> None:
@@ -228,8 +169,11 @@ def _grant(statement: Statement, roles: Roles, found: re.Match[str]) -> Answer:
     if (scope or "").upper() == "ALL":
         targets = existing(statement, kind, targets[0])
     future = (scope or "").upper() == "FUTURE"
-    for privilege in re.split(r"\s*,\s*", re.sub(r"\s+PRIVILEGES$", "", privileges.upper().strip())):
+    listed = re.split(r"\s*,\s*", re.sub(r"\s+PRIVILEGES$", "", privileges.upper().strip()))
+    for privilege in sorted(listed, reverse=verb.upper() == "REVOKE"):  # READ before WRITE, and after it
         for name in targets:
+            if kind == STAGE and not future:
+                _require_stage_privilege(statement, role, verb.upper(), privilege, name)
             same = [
                 g
                 for g in role.grants
@@ -242,6 +186,20 @@ def _grant(statement: Statement, roles: Roles, found: re.Match[str]) -> Answer:
     return done()
 
 
+def _require_stage_privilege(statement: Statement, role: Role, verb: str, privilege: str, name: Name) -> None:
+    """USAGE is for external stages, READ and WRITE for internal ones, and WRITE never stands without READ."""
+    stage = statement.server.stages.get(Place(*name))
+    held = {grant.privilege for grant in role.grants if (grant.kind, grant.name) == (STAGE, name)}
+    wrong = stage is not None and (privilege == "USAGE") is not bool(stage.url) and privilege in STAGE_PRIVILEGES
+    alone = (verb, privilege) == ("GRANT", "WRITE") and not held & {"READ", "ALL", OWNERSHIP}
+    left = (verb, privilege) == ("REVOKE", "READ") and "WRITE" in held
+    if wrong or alone or left:
+        raise insufficient(Need(privilege, STAGE, name))
+
+
+STAGE_PRIVILEGES = ("READ", "WRITE", "USAGE")
+
+
 def existing(statement: Statement, kind: str, above: Name) -> list[Name]:
     """The objects of a kind that are there, in a schema or database."""
     if kind != TABLE:
@@ -251,16 +209,6 @@ def existing(statement: Statement, kind: str, above: Name) -> list[Name]:
     )
     found = statement.session.duck.cursor().execute(query).fetchall()
     return [tuple(name) for name in found if tuple(name)[: len(above)] == above]
-
-
-def object_name(session: Session, kind: str, text: str) -> Name:
-    """The full name of what a GRANT names."""
-    if kind in (DATABASE, WAREHOUSE, "ROLE", "INTEGRATION"):
-        return (part(text),)
-    parts = tuple(names.parts(text))
-    if kind == SCHEMA:
-        return parts if len(parts) == 2 else (session.database or "", *parts)
-    return full(session, text)
 
 
 def above_name(session: Session, found: re.Match[str]) -> Name:
@@ -307,23 +255,6 @@ def _show(statement: Statement, roles: Roles, found: re.Match[str]) -> Answer:
 def table(columns: list[str], rows: list[tuple[object, ...]]) -> Answer:
     kinds = [Column(name, "timestamp_ltz" if name == "created_on" else "text") for name in columns]
     return Answer(kinds, rows, wire.SHOW)
-
-
-def part(text: str) -> str:
-    return names.parts(text)[0]
-
-
-def full(session: Session, text: str) -> Name:
-    name = names.resolve(session, text)
-    return (name.database, name.schema, name.name)
-
-
-def named(session: Session, found: re.Match[str]) -> Name:
-    """The full name of the object that a statement makes, changes or describes: the last group."""
-    text = found[found.re.groups]
-    if found[found.re.groups - 1].upper() == "SCHEMA":
-        return object_name(session, SCHEMA, text)
-    return full(session, text)
 
 
 def now() -> datetime:

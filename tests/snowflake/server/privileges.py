@@ -96,6 +96,18 @@ class Roles:
             if grant.kind == kind and not grant.future and grant.name == name
         }
 
+    def visible(self, role: str | None, database: str) -> list[Name] | None:
+        """Tables and views of a database that the role is told of; None: all, it may do everything."""
+        if self.get(role) is None:
+            return None
+        grants = [grant for one in self.with_inherited(str(role)) for grant in one.grants if not grant.future]
+        names = {grant.name for grant in grants if grant.kind == TABLE and grant.name[0] == database}
+        return sorted(name for name in names if all(self.may(str(role), need) for need in within(name)))
+
+    def may(self, role: str, need: Need) -> bool:
+        """Whether the role has a privilege, by itself or with another one."""
+        return bool({need.privilege, OWNERSHIP, "ALL"} & self.held(role, need.kind, need.name))
+
     def made(self, role: str | None, kind: str, name: Name) -> None:
         """The role has made an object and owns it; grants on future objects come into force."""
         if (owner := self.get(role)) is not None:
@@ -104,6 +116,11 @@ class Roles:
             future = [grant for grant in one.grants if grant.future and grant.kind == kind]
             one.grants += [Grant(g.privilege, kind, name) for g in future if name[: len(g.name)] == g.name]
 
+    def forget(self, kind: str, name: Name) -> None:
+        """The object is gone, and every grant on it."""
+        for one in self._roles.values():
+            one.grants = [g for g in one.grants if g.future or (g.kind, g.name) != (kind, name)]
+
     def require(self, role: str | None, need: Need) -> None:
         """Raise 002003 or 003001 if the role may not."""
         if self.get(role) is None:
@@ -111,7 +128,7 @@ class Roles:
         held = self.held(str(role), need.kind, need.name)
         if not held:
             raise hidden(need)
-        if need.privilege != ANY and not {need.privilege, OWNERSHIP, "ALL"} & held:
+        if need.privilege != ANY and not self.may(str(role), need):
             raise insufficient(need)
 
 
@@ -154,7 +171,10 @@ def needs(tree: Expr, database: str | None, schema: str | None) -> list[Need]:
     defined = {cte.alias_or_name.upper() for cte in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
         name = full_name(table, database, schema)
-        if name is None or (len(table.parts) == 1 and name[-1] in defined) or name[1] == "INFORMATION_SCHEMA":
+        if name is None or (len(table.parts) == 1 and name[-1] in defined):
+            continue
+        if name[1].upper() == "INFORMATION_SCHEMA":
+            needed.append(Need("USAGE", DATABASE, name[:1]))
             continue
         privileges = verbs(tree) if table is target else ["SELECT"]
         needed += [*within(name), *(Need(privilege, TABLE, name) for privilege in privileges)]

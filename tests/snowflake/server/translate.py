@@ -170,7 +170,7 @@ def table(statement: Statement, node: exp.Expression, ctes: set[str]) -> exp.Exp
         return node
     session = statement.session
     if node.db.upper() == "INFORMATION_SCHEMA":
-        return _view(node, node.catalog or session.database or "")
+        return _view(statement, node, node.catalog or session.database or "")
     name = within(session, [part.name for part in node.parts])
     temporary = session.temporary.get(name)
     new = ["temp", "main", temporary] if temporary else [name.database, name.schema, name.name]
@@ -179,10 +179,20 @@ def table(statement: Statement, node: exp.Expression, ctes: set[str]) -> exp.Exp
     return node
 
 
-def _view(node: exp.Table, database: str) -> exp.Expression:
+TOLD_OF_EACH_TABLE = ("tables", "columns", "views")
+
+
+def _view(statement: Statement, node: exp.Table, database: str) -> exp.Expression:
+    """A view of INFORMATION_SCHEMA: of tables, those that the role has a privilege on."""
+    view = node.name.lower()
+    where = [f"table_catalog = {literal(database)}"]
+    roles = statement.server.plugins.get("roles")
+    seen = roles.visible(statement.session.role, database) if roles and view in TOLD_OF_EACH_TABLE else None
+    if seen is not None:
+        names = ", ".join(literal(f"{schema}.{name}") for _, schema, name in seen)
+        where.append(f"table_schema || '.' || table_name IN ({names})" if names else "FALSE")
     source = sqlglot.parse_one(
-        f'SELECT * FROM "_fs_global"."sw"."{node.name.lower()}" WHERE table_catalog = {literal(database)}',
-        read="duckdb",
+        f'SELECT * FROM "_fs_global"."sw"."{view}" WHERE {" AND ".join(where)}', read="duckdb"
     )
     alias = node.alias or node.name
     return exp.Subquery(this=source, alias=exp.TableAlias(this=exp.to_identifier(alias, quoted=True)))
