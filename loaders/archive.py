@@ -6,10 +6,12 @@ A file that is there with the chunk's bytes is not written again; one with other
 from __future__ import annotations
 
 import asyncio
+import os
+import uuid
 from pathlib import Path
 from typing import Protocol
 
-from loaders.archive_settings import SETTING, ArchivePlace
+from loaders.archive_settings import PROBE, SETTING, ArchivePlace, probe_name
 from loaders.archive_store import ObjectStore
 from loaders.disk import copied, directory_check, disk_errors, is_chunk
 from state.checks import Check
@@ -30,8 +32,8 @@ class Shelf(Protocol):
     def write(self, chunk: Chunk, source: Path) -> None:
         """Bring the file there, whole or not at all. Raises `RestartAttempt` if `source` is not the chunk."""
 
-    def check(self) -> Check:
-        """Look as `doctor` does; nothing is written."""
+    def check(self, probe: str) -> Check:
+        """Look as `doctor` does: a file called `probe` is written, read back and removed again."""
 
 
 class Archive:
@@ -52,9 +54,10 @@ class Archive:
         """
         return await asyncio.to_thread(self._keep, chunk, source)
 
-    async def check(self) -> Check:
-        """Whether the archive can be used, as far as that is seen without writing."""
-        return await asyncio.to_thread(lambda: self._opened().check())
+    async def check(self, pipeline: str) -> Check:
+        """Whether the archive can be written to: `doctor` writes a small file there and removes it again. Raises
+        `ConfigurationError`, `TransientError` as the place answers."""
+        return await asyncio.to_thread(lambda: self._opened().check(probe_name(pipeline)))
 
     def _keep(self, chunk: Chunk, source: Path) -> bool:
         shelf = self._opened()
@@ -117,8 +120,30 @@ class Folder:
         with disk_errors(self._root, SETTING):
             copied(source, self._root / chunk.name, chunk, self._port, "loader.archive")
 
-    def check(self) -> Check:
-        return directory_check(SETTING, self._root)
+    def check(self, probe: str) -> Check:
+        """A folder that is not there yet is not made: the one that it will be made in is tried."""
+        looked = directory_check(SETTING, self._root)
+        if looked.ok:
+            there = nearest(self._root.absolute())
+            with disk_errors(there, SETTING), self._port("loader.archive.probe"):
+                try_out(there / f".{probe}-{uuid.uuid4().hex[:12]}")
+        return looked
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    return folder if folder.is_dir() else nearest(folder.parent)
+
+
+def try_out(path: Path) -> None:
+    """Write a new file and remove it."""
+    try:
+        with path.open("xb") as file:
+            file.write(PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def shelf_of(place: ArchivePlace, port: Port) -> Shelf:

@@ -16,6 +16,15 @@ STORES = ("s3", "gs")
 """Schemes of object stores."""
 
 
+PROBE = b"sluiceway doctor"
+"""What `doctor` writes into an archive."""
+
+
+def probe_name(pipeline: str) -> str:
+    """The file that `doctor` writes into an archive to see that it can, and removes again."""
+    return f"sluiceway-doctor-{pipeline}"
+
+
 def archive_url(value: str) -> str:
     """Raises ValueError for a place that is none of ours, or that holds credentials; the value is not repeated."""
     scheme, is_url, rest = value.partition("://")

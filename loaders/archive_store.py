@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from loaders.archive_settings import SETTING, ArchiveAccess
+from loaders.archive_settings import PROBE, SETTING, ArchiveAccess
 from state.checks import Check
 from state.errors import ConfigurationError, RestartAttempt, SluicewayError, TransientError
 from state.model import Chunk
@@ -80,14 +80,27 @@ class ObjectStore:
         ):
             stream.write(data)
 
-    def check(self) -> Check:
-        bucket = self._root.partition("/")[0]
-        with store_errors(self._url), self._port("loader.archive.look"):
-            [found] = self._store.get_file_info([bucket])
-        there = found.type is fs.FileType.Directory
-        state = "can be looked at; writing shows at the first archive" if there else "is not there"
-        hint = f"Make the bucket, or name another one in {SETTING}."
-        return Check(SETTING, there, f"the bucket of {self._url} {state}", hint)
+    def check(self, probe: str) -> Check:
+        """The bucket is not looked at: who may write below a prefix need not be let see more."""
+        path = f"{self._root}/{probe}"
+        with store_errors(self._url):
+            with self._port("loader.archive.probe"), self._store.open_output_stream(path) as stream:
+                stream.write(PROBE)
+            with self._port("loader.archive.read"), self._store.open_input_stream(path) as stream:
+                same = stream.read() == PROBE
+        if not same:
+            said = f"{self.where(probe)} was written, and holds something else"
+            return Check(SETTING, False, said, "Find out who else writes to the archive.")
+        return Check(SETTING, True, f"{self._url} takes a file and gives it back; {self._removed(path)}")
+
+    def _removed(self, path: str) -> str:
+        """An archive need not let anybody remove what it has."""
+        try:
+            with self._port("loader.archive.probe"):
+                self._store.delete_file(path)
+        except OSError:
+            return f"{path} stays there: it may not be removed"
+        return "it was removed again"
 
 
 def amazon(access: ArchiveAccess) -> fs.FileSystem:

@@ -1,4 +1,4 @@
-"""The checklist before a pipeline goes live: every check is made, nothing is written, all is reported."""
+"""The checklist before a pipeline goes live: every check is made, what is written is removed, all is reported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loaders.archive import Archive
 from loaders.archive_settings import SETTING as ARCHIVE
+from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from service import functions
 from service.app import account_of, connect, spool_directory, target_of
 from service.settings import PipelineConfig
@@ -54,16 +55,17 @@ async def user_functions(config: PipelineConfig) -> list[Check]:
 
 
 async def drive_table(config: PipelineConfig) -> list[Check]:
-    async with (
-        account_of(config) as account,
-        aclosing(await backend(config.drive_table, account).open()) as drive,
-    ):
-        found = [Check("drive_table", True, f"open, id {drive.id}"), clock("drive_table clock", await drive.now())]
+    async with account_of(config) as account:
+        found: list[Check] = []
         if account is not None and isinstance(config.drive_table, SnowflakeDriveSettings):
             from state.snowflake import drive_checks  # noqa: PLC0415 its library only where it is used
 
-            found += await drive_checks.check(account, config.drive_table.database_schema)
-    return found
+            found = await drive_checks.check(account, config.drive_table.database_schema)
+        if not all(check.ok for check in found):
+            return found
+        async with aclosing(await backend(config.drive_table, account).open()) as drive:
+            opened = Check("drive_table", True, f"open, id {drive.id}")
+            return [*found, opened, clock("drive_table clock", await drive.now())]
 
 
 def clock(name: str, there: datetime) -> Check:
@@ -117,10 +119,27 @@ async def stage_and_target(config: PipelineConfig) -> list[Check]:
 
 
 async def archive(config: PipelineConfig) -> list[Check]:
-    place = config.phases.stage_cleaning.place
-    if place is None or place.stage is not None:  # a stage of the warehouse is not looked at beforehand
+    place, pipeline = config.phases.stage_cleaning.place, config.pipeline_metadata.pipeline_name
+    if place is None:
         return []
-    return [await Archive(place, direct).check()]
+    if place.stage is not None:
+        return await archive_stage(config, place.stage)
+    return [await Archive(place, direct).check(pipeline)]
+
+
+async def archive_stage(config: PipelineConfig, place: str) -> list[Check]:
+    """An archive in the warehouse itself, which only a target there can have."""
+    target, stage = config.target_system, config.stage_system
+    if not isinstance(target, SnowflakeTarget) or not isinstance(stage, SnowflakeStage):
+        return []
+    from loaders.snowflake import checks_archive  # noqa: PLC0415 its library only where it is used
+    from loaders.snowflake.names import names  # noqa: PLC0415
+
+    async with account_of(config) as account:
+        if account is None:
+            return []
+        pipeline = config.pipeline_metadata.pipeline_name
+        return await checks_archive.check_archive(account, names(target, stage), place, pipeline)
 
 
 PROBES: Sequence[tuple[str, Probe]] = (

@@ -54,6 +54,7 @@ async def archive_in_stage(
 ) -> None:
     """COPY FILES into another stage, then look at what arrived; Snowflake moves the bytes itself."""
     into = stage_location(place)
+    require_elsewhere(into, names)
     found = await archived(session, into, chunks)
     missing = [chunk for chunk in chunks if chunk.name not in found]
     for chunk in missing:
@@ -93,6 +94,17 @@ async def archived(session: Session, into: str, chunks: Sequence[Chunk]) -> set[
                 code="archive_differs",
             )
     return set(found) & {chunk.name for chunk in chunks}
+
+
+def require_elsewhere(into: str, names: Names) -> None:
+    """What is removed from the stage must not be the archive itself. Raises `ConfigurationError`."""
+    if into == names.location():
+        raise ConfigurationError(
+            f"{SETTING} is the stage that is cleaned, {names.stage}: nothing would be kept",
+            hint=f"Name another stage, or a folder of this one: @{names.stage}/archive.",
+            code="archive_place",
+            path=SETTING,
+        )
 
 
 PART = re.compile(r"[A-Za-z0-9_.=-]+")

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from state.checks import Check
-from state.errors import ConfigurationError, TransientError
-from state.snowflake.drive_rows import Tables
-from state.snowflake.names import parse, quoted
+from state.snowflake.checks import Places, check_warehouse
+from state.snowflake.drive_rows import INIT, SETTING
+from state.snowflake.names import Name, parse, quoted
+from state.snowflake.probes import INSERT, SELECT, UPDATE, impatient, lacking
 from state.snowflake.session import Account, Session
 from state.snowflake.tag import Tag
 
-SELECT = "SELECT 1 FROM {table} WHERE FALSE"
-UPDATE = "UPDATE {table} SET {column} = {column} WHERE FALSE"
-INSERT = "INSERT INTO {table} ({column}) SELECT NULL WHERE FALSE"
-"""Statements that need a privilege, and do nothing."""
-LOCK_SECONDS = 5
+NEEDED: Mapping[str, tuple[str, Sequence[str]]] = {
+    "SLUICEWAY_DRIVE": ("TOUCHED", (SELECT, UPDATE)),
+    "PIPELINE_TOKENS": ("TOKEN", (SELECT, INSERT, UPDATE)),
+    "PIPELINE_EXECUTION_DRIVE": ("TOKEN", (SELECT, INSERT, UPDATE)),
+    "PIPELINE_EVENTS": ("ACTOR", (SELECT, INSERT)),
+}
+"""Tables, each with one of its columns and what the workers do there."""
 
 
 async def check(account: Account, database_schema: str) -> list[Check]:
-    """One check for each table. Looked for by statements that change no row: a list of grants would not tell what
-    comes from another role. A lock that a worker holds is not waited for: whoever would wait may do it."""
-    tables = Tables(parse(database_schema, parts=2))
-    needed = {
-        tables.drive: ("TOUCHED", {"SELECT": SELECT, "UPDATE": UPDATE}),
-        tables.tokens: ("TOKEN", {"SELECT": SELECT, "INSERT": INSERT, "UPDATE": UPDATE}),
-        tables.runs: ("TOKEN", {"SELECT": SELECT, "INSERT": INSERT, "UPDATE": UPDATE}),
-        tables.events: ("ACTOR", {"SELECT": SELECT, "INSERT": INSERT}),
-    }
+    """Warehouse, database, schema, and one check for each table, as far as one needs the other."""
+    schema = parse(database_schema, parts=2, path=SETTING)
     async with account.session(Tag(phase="drive_table")) as session:
-        await session.rows(f"ALTER SESSION SET LOCK_TIMEOUT = {LOCK_SECONDS}")
         role = str(await session.value("SELECT CURRENT_ROLE()"))
-        found = [await _allowed(session, role, table, *which) for table, which in needed.items()]
+        found = [await check_warehouse(session, account.settings, role)]
+        found += await Places(session, role).checks({schema: SETTING})
+        if all(look.ok for look in found):
+            await impatient(session)
+            found += await _tables(session, schema, role)
         await session.close()  # its parameters are not those of the others any more
     return found
 
 
-async def _allowed(session: Session, role: str, table: str, column: str, needed: dict[str, str]) -> Check:
-    refused = []
-    for privilege, sql in needed.items():
-        try:
-            await session.rows(sql.format(table=table, column=column))
-        except ConfigurationError:
-            refused.append(privilege)
-        except TransientError:
-            continue
-    return Check(
-        "drive_table privileges",
-        not refused,
-        f"the role {role} may not {', '.join(refused)} on {table}" if refused else f"{table} can be used",
-        f"GRANT {', '.join(refused or needed)} ON TABLE {table} TO ROLE {quoted(role)};",
-    )
+async def _tables(session: Session, schema: Name, role: str) -> list[Check]:
+    tables = {Name((*schema.parts, name)): needed for name, needed in NEEDED.items()}
+    refused = {table: await lacking(session, table, *needed) for table, needed in tables.items()}
+    if all(refused[table] == list(privileges) for table, (_, privileges) in tables.items()):
+        return [Check("drive_table", False, f"the role {role} sees no drive table in {schema}", INIT)]
+    return [_told(table, refused[table], privileges, role) for table, (_, privileges) in tables.items()]
+
+
+def _told(table: Name, refused: Sequence[str], needed: Sequence[str], role: str) -> Check:
+    if not refused:
+        return Check("drive_table privileges", True, f"{table} may be used: {', '.join(needed)}")
+    named = ", ".join(refused)
+    grant = f"GRANT {named} ON TABLE {table.sql} TO ROLE {quoted(role)};"
+    return Check("drive_table privileges", False, f"the role {role} may not {named} on {table}", grant)

@@ -274,15 +274,38 @@ async def test_an_effect_whose_answer_was_lost_at_the_port_is_not_repeated(bucke
     assert await archive.keep(chunk, path) is False
 
 
-async def test_doctor_looks_at_the_bucket_and_writes_nothing(s3, bucket, given, tmp_path, monkeypatch):
-    found = await Archive(ArchivePlace(f"s3://{bucket}/not/yet", given), direct).check()
+async def test_doctor_writes_a_file_reads_it_back_and_removes_it(s3, bucket, given):
+    found = await Archive(ArchivePlace(f"s3://{bucket}/not/yet", given), direct).check("events")
     assert (found.name, found.ok) == ("phases.stage_cleaning.archive", True)
+    assert "removed again" in found.found
     assert s3.objects(bucket) == {}
-    missing = await Archive(ArchivePlace("s3://no-such-bucket/a", given), direct).check()
-    assert (missing.ok, "no-such-bucket" in missing.found) == (False, True)
-    wrong = access(monkeypatch, s3.url, secret="no-such-secret-55")
-    with pytest.raises(ConfigurationError, match="denies access"):
-        await Archive(ArchivePlace(f"s3://{bucket}/a", wrong), direct).check()
+
+
+async def test_doctor_tells_of_a_bucket_that_may_not_be_written_to(s3, bucket, monkeypatch):
+    """Looking at it was enough for a key that may only read: the first archive told."""
+    reader = access(monkeypatch, s3.url, READER)
+    with pytest.raises(ConfigurationError, match="denies access") as caught:
+        await Archive(ArchivePlace(f"s3://{bucket}/a", reader), direct).check("events")
+    assert caught.value.code == "archive_denied"
+
+
+@pytest.mark.parametrize("code", ["archive_bucket", "archive_credentials"])
+async def test_doctor_tells_why_an_archive_cannot_be_used(s3, bucket, monkeypatch, code):
+    wrong = code == "archive_credentials"
+    given = access(monkeypatch, s3.url, secret="no-such-secret-55" if wrong else None)
+    with pytest.raises(ConfigurationError) as caught:
+        await Archive(ArchivePlace(f"s3://{bucket if wrong else 'no-such-bucket'}/a", given), direct).check("p")
+    assert (caught.value.code, caught.value.path) == (code, "phases.stage_cleaning.archive")
+
+
+async def test_doctor_is_content_with_an_archive_that_lets_nobody_remove_anything(s3, bucket, monkeypatch):
+    with S3Proxy(s3.url) as proxy:
+        proxy.on(lambda request: request.method == "DELETE", answer(403), times=inf)
+        place = ArchivePlace(f"s3://{bucket}/a", access(monkeypatch, proxy.url))
+        for _ in range(2):
+            found = await Archive(place, direct).check("events")
+            assert (found.ok, "stays there" in found.found) == (True, True)
+    assert s3.objects(bucket) == {"a/sluiceway-doctor-events": b"sluiceway doctor"}
 
 
 def world_of(root: Path, archive: str, given: ArchiveAccess) -> World:

@@ -72,3 +72,12 @@ async def test_a_store_that_cannot_be_reached_is_tried_again_later(bucket, tmp_p
     with pytest.raises(TransientError) as caught:
         await archive_in(bucket, f"http://127.0.0.1:{free_port()}").keep(chunk, path)
     assert caught.value.code == "archive_unreachable"
+
+
+async def test_doctor_writes_a_file_reads_it_back_and_removes_it(gcs, bucket):
+    found = await archive_in(bucket, gcs.url).check("events")
+    assert (found.ok, "removed again" in found.found) == (True, True)
+    assert gcs.objects(bucket) == {}
+    with pytest.raises(ConfigurationError) as caught:
+        await archive_in("no-such-bucket", gcs.url).check("events")
+    assert caught.value.code == "archive_bucket"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -172,4 +175,30 @@ async def test_a_folder_that_may_not_be_used_names_the_setting(tmp_path):
     chunk, path = chunk_of(tmp_path)
     with pytest.raises(ConfigurationError) as caught:
         await Archive(ArchivePlace(str(path)), direct).keep(chunk, path)
+    assert caught.value.path == "phases.stage_cleaning.archive"
+
+
+@pytest.mark.parametrize("name", ["archive", "archive/of/many/years"])
+async def test_doctor_writes_into_a_folder_or_the_one_above_and_leaves_nothing(tmp_path, name):
+    (tmp_path / "archive").mkdir()
+    ports = []
+
+    def port(effect: str):
+        ports.append(effect)
+        return nullcontext()
+
+    found = await Archive(ArchivePlace(str(tmp_path / name)), port).check("events")
+    assert (found.ok, ports) == (True, ["loader.archive.probe"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["archive"]
+
+
+async def test_a_folder_whose_disk_takes_nothing_is_told_by_doctor_though_its_mode_allows_it(
+    tmp_path, monkeypatch
+):
+    def full(*_given, **_more):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ConfigurationError, match="read-only file system") as caught:
+        await Archive(ArchivePlace(str(tmp_path)), direct).check("events")
     assert caught.value.path == "phases.stage_cleaning.archive"
