@@ -7,17 +7,21 @@ paused or slow worker believes itself dead before anybody else may take its run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from state.drive import DriveTable
-from state.errors import LeaseLost, TransientError, UnknownOutcome
+from state.errors import LeaseLost, SluicewayError, TransientError, UnknownOutcome
 from state.finishing import finish
 from state.model import Claim, Run
 
-RENEWALS_PER_LEASE = 3
+RENEWALS_PER_LEASE, RENEWALS_PER_LEASE_IN_NEED = 3, 12
+"""How often a lease is renewed while it lasts, and how often it is tried while renewals fail."""
+
+_log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -64,11 +68,23 @@ class Lease:
 class LeaseKeeper:
     """Renews every lease of the process; cancels the holder of one that is lost."""
 
-    def __init__(self, drive: DriveTable, lease: timedelta, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        drive: DriveTable,
+        lease: timedelta,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._drive = drive
         self._lease = lease
         self._clock = clock
+        self._sleep = sleep
         self._held: dict[Lease, asyncio.Task[object]] = {}
+
+    @property
+    def held(self) -> int:
+        """Leases that this process has now."""
+        return len(self._held)
 
     @asynccontextmanager
     async def hold(self, claim: Claim, asked_at: float) -> AsyncIterator[Lease]:
@@ -84,26 +100,33 @@ class LeaseKeeper:
             del self._held[lease]
 
     async def keep(self) -> None:
-        """Renew for ever; run it as a task of its own."""
+        """Renew for ever; run it as a task of its own. What went wrong is tried again sooner."""
+        times = RENEWALS_PER_LEASE
         while True:
-            await asyncio.sleep(self._lease.total_seconds() / RENEWALS_PER_LEASE)
-            await self.renew()
+            await self._sleep(self._lease.total_seconds() / times)
+            times = RENEWALS_PER_LEASE if await self.renew() else RENEWALS_PER_LEASE_IN_NEED
 
-    async def renew(self) -> None:
-        """One round: all leases in one statement; whoever is lost or overdue is cancelled."""
+    async def renew(self) -> bool:
+        """One round: all leases in one statement; whoever is lost or overdue is cancelled.
+
+        False if nothing could be renewed. Whatever the reason, no run ends by that before its deadline: a server
+        may come back until then, and an operator may mend a grant or a password.
+        """
         held = list(self._held)
         if not held:
-            return
-        sent = self._clock()
+            return True
+        sent, kept = self._clock(), None
         try:
             kept = {claim.run.id for claim in await self._drive.renew([x.claim for x in held], self._lease)}
-        except (TransientError, UnknownOutcome):  # a renewal that may have happened is done again, too
-            kept = None
+        except SluicewayError as error:  # a renewal that may have happened is done again, too
+            level = logging.DEBUG if isinstance(error, TransientError | UnknownOutcome) else logging.WARNING
+            _log.log(level, "none of %d leases could be renewed: %s. %s", len(held), error.message, error.hint)
         for lease in held:
             if kept is not None and lease.run.id in kept:
                 lease.deadline = sent + self._lease.total_seconds()
             elif kept is not None or self._clock() >= lease.deadline:
                 self._drop(lease)
+        return kept is not None
 
     def _drop(self, lease: Lease) -> None:
         if lease in self._held and not lease.lost:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 ORDER = {phase: place for place, phase in enumerate(Phase)}
 WORKING = (RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.SKIPPED)
-IsDead = Callable[[str], bool]
+IsDead = Callable[[Run], bool]
+"""True if certainly nobody holds a run, whatever its lease says."""
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -195,7 +196,7 @@ def is_held(run: Run, now: datetime, is_dead: IsDead) -> bool:
     """True while a worker that may be alive holds the run's lease."""
     if run.status is not RunStatus.RUNNING:
         return False
-    return run.lease_expires_at is not None and run.lease_expires_at > now and not is_dead(run.owner)
+    return run.lease_expires_at is not None and run.lease_expires_at > now and not is_dead(run)
 
 
 def taken(rows: Rows, run: Run, owner: str, expires_at: datetime) -> Claim:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from state import rules
+from state.answers import Unheard, repeatable
 from state.drive import Event, NewRun
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
 
@@ -80,7 +81,7 @@ class TransactionalDrive(ABC):
 
     def __init__(self, drive_id: str, owner_is_dead: Callable[[str], bool]) -> None:
         self._id = drive_id
-        self._owner_is_dead = owner_is_dead
+        self._unheard = Unheard(owner_is_dead)
 
     @abstractmethod
     async def _write(self, effect: str, step: Callable[[Rows], T]) -> T:
@@ -102,12 +103,15 @@ class TransactionalDrive(ABC):
         return await self._read(lambda rows: rows.now())
 
     async def create(self, pipeline: str, owner: str, runs: Sequence[NewRun]) -> list[Run]:  # noqa: ARG002
-        return await self._write("drive.create", lambda rows: rules.create(rows, pipeline, runs))
+        with repeatable():
+            return await self._write("drive.create", lambda rows: rules.create(rows, pipeline, runs))
 
     async def adopt(self, pipeline: str, receipts: Sequence[Receipt], token_floor: int) -> list[Run]:
-        return await self._write(
-            "drive.adopt", lambda rows: rules.adopt(rows, pipeline, receipts, token_floor, self._owner_is_dead)
-        )
+        is_dead = self._unheard.nobody_holds
+        with repeatable():
+            return await self._write(
+                "drive.adopt", lambda rows: rules.adopt(rows, pipeline, receipts, token_floor, is_dead)
+            )
 
     async def claim(
         self,
@@ -119,14 +123,19 @@ class TransactionalDrive(ABC):
         within: Window | None = None,
         ordered: bool = False,
     ) -> Claim | None:
-        wish = rules.Wish(run, within, ordered)
-        return await self._write(
-            "drive.claim",
-            lambda rows: rules.claim(rows, pipeline, wish, owner=owner, lease=lease, is_dead=self._owner_is_dead),
-        )
+        wish, made, is_dead = rules.Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
+
+        def step(rows: Rows) -> Claim | None:
+            claim = rules.claim(rows, pipeline, wish, owner=owner, lease=lease, is_dead=is_dead)
+            made[:] = [] if claim is None else [claim]
+            return claim
+
+        with self._unheard.listening(made):
+            return await self._write("drive.claim", step)
 
     async def renew(self, claims: Sequence[Claim], lease: timedelta) -> list[Claim]:
-        return await self._write("drive.renew", lambda rows: rules.renew(rows, claims, lease))
+        with repeatable():
+            return await self._write("drive.renew", lambda rows: rules.renew(rows, claims, lease))
 
     async def checkpoint(self, claim: Claim, run: Run) -> Claim:
         return await self._write("drive.checkpoint", lambda rows: rules.checkpoint(rows, claim, run))
@@ -143,7 +152,8 @@ class TransactionalDrive(ABC):
 
     async def reopen(self, run: RunId, *, from_phase: Phase | None, run_floor: int, event: Event) -> Run:
         wish = rules.Again(run, from_phase, run_floor)
-        return await self._write("drive.reopen", lambda rows: rules.reopen(rows, wish, event, self._owner_is_dead))
+        is_dead = self._unheard.nobody_holds
+        return await self._write("drive.reopen", lambda rows: rules.reopen(rows, wish, event, is_dead))
 
     async def record(self, event: Event) -> None:
         await self._write("drive.record", lambda rows: rows.add(event))

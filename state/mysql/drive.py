@@ -8,9 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from state import rules
+from state.answers import repeatable
 from state.bridge import Bridge
+from state.errors import SluicewayError, TransientError, UnknownOutcome
 from state.model import Claim
 from state.mysql import schema
+from state.mysql.errors import BY_ITSELF
 from state.mysql.rows import MysqlRows
 from state.mysql.session import Session
 from state.mysql.settings import MysqlDriveSettings
@@ -24,8 +27,9 @@ T = TypeVar("T")
 class MysqlDrive(TransactionalDrive):
     """Made by `open`; every write is one transaction, exclusive among those of its pipelines.
 
-    A connection that is lost before COMMIT was sent is a `TransientError`, after it an `UnknownOutcome`; the next
-    call opens another one.
+    A connection that is lost before COMMIT was sent is a `TransientError`. After it, another one is asked whether
+    the transaction was committed: if so the call has its answer, if not it is a `TransientError`. If that has no
+    answer either, a write that may be asked for again is a `TransientError`, any other an `UnknownOutcome`.
     """
 
     def __init__(
@@ -76,7 +80,8 @@ class MysqlDrive(TransactionalDrive):
             rows.lock(*(claim.run.id.pipeline for claim in claims))
             return rules.renew(rows, claims, lease)
 
-        return await self._transact("drive.renew", step)
+        with repeatable():
+            return await self._transact("drive.renew", step)
 
     async def _write(self, effect: str, step: Callable[[Rows], T]) -> T:
         return await self._transact(effect, step)
@@ -109,13 +114,26 @@ class Transaction:
         await self._session.begin()
 
     async def commit(self) -> None:
-        if self._rows.changed:
-            await self._session.commit()
-        else:
+        if not self._rows.changed:
             await self._session.rollback()
+            return
+        try:
+            await self._session.commit()
+        except UnknownOutcome as lost:
+            await self._settle(lost)
 
     async def rollback(self) -> None:
         await self._session.rollback()
+
+    async def _settle(self, lost: UnknownOutcome) -> None:
+        """Raises `TransientError` if the transaction was rolled back, and `lost` if that has no answer either."""
+        try:
+            await self._session.open()
+            committed = await self._session.rows(*self._rows.was_committed())
+        except SluicewayError as error:
+            raise lost from error
+        if not committed:
+            raise TransientError(f"{lost.message}; it was rolled back", hint=BY_ITSELF, code=lost.code) from lost
 
 
 class Statements:

@@ -6,6 +6,7 @@ the pipeline in `pipeline_tokens` before anything else, and what it reads then (
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate, repeat
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from state.answers import KEPT_STEPS
 from state.columns import Row, instant_of, row_of, run_of, text_of
 from state.drive import Event
 from state.model import Claim, Run, RunId, RunKind, RunStatus, Window
@@ -41,7 +43,7 @@ class Ask(Protocol):
 class MysqlRows:
     """The rows of one transaction. `writes`: lock what is read; `clock` replaces the database's in tests.
 
-    `changed` tells whether something was written.
+    `changed` tells whether something was written; `step` names the transaction, in the rows of its pipelines.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class MysqlRows:
         self._writes = writes
         self._locked: set[str] = set()
         self._now: datetime | None = None
+        self.step = uuid.uuid4().hex
         self.changed = False
 
     @property
@@ -76,14 +79,26 @@ class MysqlRows:
         # In the order of the key, or two processes would wait for each other. `touched` changes, so that nodes of
         # a cluster, which do not see each other's locks, see the conflict when the second commits.
         touch = (
-            f"UPDATE pipeline_tokens SET touched = touched + 1 WHERE pipeline_name IN ({marks(wanted)})"
-            " ORDER BY pipeline_name"
+            "UPDATE pipeline_tokens SET touched = touched + 1,"
+            f" recent_steps = LEFT(CONCAT(%s, recent_steps), {KEPT_STEPS * len(self.step)})"
+            f" WHERE pipeline_name IN ({marks(wanted)}) ORDER BY pipeline_name"
         )
-        if self._ask.execute(touch, *wanted) < len(wanted):
+        if self._ask.execute(touch, self.step, *wanted) < len(wanted):
             self._make_known(wanted)
-            self._ask.execute(touch, *wanted)
+            self._ask.execute(touch, self.step, *wanted)
         self._locked |= {*wanted}
         self._now = None
+
+    def was_committed(self) -> tuple[Any, ...]:
+        """A query, and its values, that finds a row if this transaction was committed.
+
+        It waits for the lock that the transaction holds while it is under way.
+        """
+        pipeline = min(
+            self._locked
+        )  # whatever it changed, it has locked before, and all of that happened or nothing
+        sql = "SELECT 1 FROM pipeline_tokens WHERE pipeline_name = %s AND LOCATE(%s, recent_steps) FOR UPDATE"
+        return sql, pipeline, self.step
 
     def _make_known(self, pipelines: Sequence[str]) -> None:
         """Make the rows that are locked, in a transaction of their own.
@@ -174,6 +189,7 @@ class MysqlRows:
         return int(found[0]["token"]) if found else 0
 
     def add(self, event: Event) -> None:
+        self.lock(event.pipeline)
         self._change(
             "INSERT INTO pipeline_events (at, actor, action, pipeline_name, subject, details)"
             " VALUES (%s, %s, %s, %s, %s, %s)",

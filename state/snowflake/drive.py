@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from state import rules
+from state.answers import Unheard, repeatable
 from state.drive import Event, NewRun
 from state.errors import LeaseLost, TransientError, UnknownOutcome
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
@@ -59,7 +60,7 @@ class SnowflakeDrive:
         self._clock = clock
         self._port = port
         self._renewals = Renewals(tables, queue, clock)
-        self._adrift: dict[RunId, int] = {}
+        self._unheard = Unheard(owner_is_dead)
 
     @classmethod
     async def open(
@@ -118,15 +119,15 @@ class SnowflakeDrive:
             return []
         span = max(new.window.end for new in runs), min(new.window.start for new in runs)
         wanted = Wanted(f"({UNFINISHED}) OR ({OVERLAPS})", span, wide=False)
-        with self._port("drive.create"):
-            return await self._repeatable(pipeline, wanted, lambda seen: rules.create(seen, pipeline, runs))
+        with self._port("drive.create"), repeatable():
+            return await self._step(pipeline, wanted, lambda seen: rules.create(seen, pipeline, runs))
 
     async def adopt(self, pipeline: str, receipts: Sequence[Receipt], token_floor: int) -> list[Run]:
         def step(seen: Seen) -> list[Run]:
-            return rules.adopt(seen, pipeline, receipts, token_floor, owner_is_dead)
+            return rules.adopt(seen, pipeline, receipts, token_floor, self._unheard.nobody_holds)
 
-        with self._port("drive.adopt"):
-            return await self._repeatable(pipeline, Wanted(UNFINISHED, finished=bool(receipts)), step)
+        with self._port("drive.adopt"), repeatable():
+            return await self._step(pipeline, Wanted(UNFINISHED, finished=bool(receipts)), step)
 
     async def claim(
         self,
@@ -138,32 +139,24 @@ class SnowflakeDrive:
         within: Window | None = None,
         ordered: bool = False,
     ) -> Claim | None:
-        wish, made = rules.Wish(run, within, ordered), list[Claim]()
+        wish, made, is_dead = rules.Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
 
         def step(seen: Seen) -> Claim | None:
-            self._free_adrift(seen, owner)
-            claim = rules.claim(seen, pipeline, wish, owner=owner, lease=lease, is_dead=owner_is_dead)
+            claim = rules.claim(seen, pipeline, wish, owner=owner, lease=lease, is_dead=is_dead)
             made[:] = [] if claim is None else [claim]
             return claim
 
         wanted = Wanted(UNFINISHED)
         if run is not None and not ordered:
             wanted = Wanted(f"{UNFINISHED} AND {identity_sql('d.')}", identity(run))
-        with self._port("drive.claim"):
-            try:
-                return await self._step(pipeline, wanted, step)
-            except UnknownOutcome as lost:
-                self._adrift |= {claim.run.id: claim.token for claim in made}
-                raise again(lost) from lost
+        with self._port("drive.claim"), self._unheard.listening(made):
+            return await self._step(pipeline, wanted, step)
 
     async def renew(self, claims: Sequence[Claim], lease: timedelta) -> list[Claim]:
         if not claims:
             return []
-        with self._port("drive.renew"):
-            try:
-                return await self._renewals.renew(claims, lease)
-            except UnknownOutcome as lost:
-                raise again(lost) from lost
+        with self._port("drive.renew"), repeatable():
+            return await self._renewals.renew(claims, lease)
 
     async def checkpoint(self, claim: Claim, run: Run) -> Claim:
         with self._port("drive.checkpoint"):
@@ -187,7 +180,7 @@ class SnowflakeDrive:
         wanted = Wanted(OVERLAPS, (run.window.end, run.window.start))
         with self._port("drive.reopen"):
             return await self._step(
-                run.pipeline, wanted, lambda seen: rules.reopen(seen, wish, event, owner_is_dead)
+                run.pipeline, wanted, lambda seen: rules.reopen(seen, wish, event, self._unheard.nobody_holds)
             )
 
     async def record(self, event: Event) -> None:
@@ -230,13 +223,6 @@ class SnowflakeDrive:
         return await self._queue.run(
             Tag(pipeline=pipeline, phase=PHASE), lambda session: session.rows(sql, *values)
         )
-
-    async def _repeatable(self, pipeline: str, wanted: Wanted, step: Callable[[Seen], T]) -> T:
-        """A step that may be asked for again after a lost answer: it finds what it did, and does no harm."""
-        try:
-            return await self._step(pipeline, wanted, step)
-        except UnknownOutcome as lost:
-            raise again(lost) from lost
 
     async def _step(self, pipeline: str, wanted: Wanted, step: Callable[[Seen], T]) -> T:
         """Look, decide, write what was decided. Tried again by the queue if anything changed in between."""
@@ -302,14 +288,3 @@ class SnowflakeDrive:
         )
         rule(seen)
         raise LeaseLost(f"{claim.run.name}: the attempt with token {claim.token} is over")
-
-    def _free_adrift(self, seen: Seen, owner: str) -> None:
-        """Runs that this process claimed without hearing of it are in nobody's hands: due at once."""
-        for run in list(seen.table.values()):
-            if self._adrift.pop(run.id, None) == run.token and run.owner == owner:
-                seen.table[run.id] = replace(run, lease_expires_at=None)
-
-
-def again(lost: UnknownOutcome) -> TransientError:
-    """The error of a write that may be done again, whether it happened or not."""
-    return TransientError(lost.message, hint=lost.hint, code=lost.code)

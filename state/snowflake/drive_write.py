@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import msgspec
 
+from state.answers import KEPT_STEPS
 from state.drive import Event
 from state.errors import TransientError, UnknownOutcome
 from state.model import Run, RunStatus
@@ -32,8 +34,6 @@ GIVEN_UP = ("owner", "lease_expires_at", "next_attempt_at", "quarantined_at", "s
 CHANGEABLE = tuple(column for column in COLUMNS if column not in IDENTITY)
 
 HELD = "token = ? AND pipeline_status = 'RUNNING'"
-KEPT_STEPS = 50
-"""Names of steps that a pipeline's row remembers; a lost answer is settled at once, long before as many follow."""
 
 
 async def hold(session: Session, tables: Tables, run: Run, token: int, key: str) -> int:
@@ -56,16 +56,33 @@ def held_sql(tables: Tables, run: Run, key: str, condition: str) -> tuple[str, t
 
 
 async def make_known(session: Session, tables: Tables, pipeline: str) -> None:
-    """The row of a pipeline that is new; one holder of the drive's own row at a time, so it is made once."""
-    await session.rows("BEGIN TRANSACTION")
-    await session.count(f"UPDATE {tables.drive} SET touched = touched + 1")
-    await session.count(
-        f"MERGE INTO {tables.tokens} AS t USING (SELECT ? AS pipeline_name) AS n"
-        " ON t.pipeline_name = n.pipeline_name WHEN NOT MATCHED THEN"
-        " INSERT (pipeline_name, token, steps, recent_steps) VALUES (n.pipeline_name, 0, 0, '')",
-        pipeline,
-    )
-    await session.rows("COMMIT")
+    """The row of a pipeline that is new; one holder of the drive's own row at a time, so it is made once.
+
+    Who looks afterwards sees whether it is there: nothing of a step has happened yet. Raises `TransientError`.
+    """
+    mark = secrets.randbits(62)
+    try:
+        await session.rows("BEGIN TRANSACTION")
+        await _locked(session, tables, mark)
+        await session.count(
+            f"MERGE INTO {tables.tokens} AS t USING (SELECT ? AS pipeline_name"
+            f" WHERE EXISTS (SELECT 1 FROM {tables.drive} WHERE touched = ?)) AS n"
+            " ON t.pipeline_name = n.pipeline_name WHEN NOT MATCHED THEN"
+            " INSERT (pipeline_name, token, steps, recent_steps) VALUES (n.pipeline_name, 0, 0, '')",
+            pipeline,
+            mark,
+        )
+        await session.rows("COMMIT")
+    except UnknownOutcome as lost:
+        raise TransientError(lost.message, hint="It is tried again by itself.", code=CHANGED) from lost
+
+
+async def _locked(session: Session, tables: Tables, mark: int) -> None:
+    """The drive's own row is locked, and bears `mark` for as long as the transaction is ours.
+
+    If Snowflake gave it up behind our back, the row is as it was, and what asks for the mark writes nothing.
+    """
+    await session.count(f"UPDATE {tables.drive} SET touched = ?", mark)
 
 
 async def write(session: Session, tables: Tables, seen: Seen, key: str) -> None:

@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from state.errors import SluicewayError, TransientError, UnknownOutcome
-from state.model import RunStatus
+from service.lease import LeaseKeeper
+from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.mysql.drive import MysqlDrive
 from state.owner import owner_name
 from tests.contract.drive import CLAUSES, Clock
@@ -75,7 +75,7 @@ async def killed_before(number: int, drive, settings, mariadb) -> object:
 
 
 async def test_a_connection_killed_at_any_statement_leaves_all_or_nothing(settings, mariadb, other):
-    """Before BEGIN nobody notices; before COMMIT was sent it is transient; with COMMIT the outcome is unknown."""
+    """Before BEGIN nobody notices; later it is transient, with COMMIT too: that it did not happen is found out."""
     statements = await statements_of_a_claim(settings)
     assert statements >= 6
     (run,) = await other.create("p", "x", [new(0)])
@@ -91,19 +91,7 @@ async def test_a_connection_killed_at_any_statement_leaves_all_or_nothing(settin
             else:
                 claim = outcome
             run = await drive.release(claim, claim.run)
-    assert outcomes == ["Claim", *["TransientError"] * (statements - 2), "UnknownOutcome"]
-
-
-async def test_a_commit_whose_answer_is_lost_is_an_unknown_outcome(settings, mariadb, other):
-    async with Relay(mariadb.port) as relay:
-        through = settings.model_copy(update={"port": relay.port})
-        async with aclosing(await MysqlDrive.open(through)) as drive:
-            relay.lose_answer_to = b"COMMIT"
-            with pytest.raises(UnknownOutcome) as caught:
-                await drive.create("p", "x", [new(0)])
-            assert caught.value.hint
-            assert [run.status for run in await other.runs("p")] == [RunStatus.PENDING]
-            assert await drive.claim("p", "one", LEASE)
+    assert outcomes == ["Claim", *["TransientError"] * (statements - 1)]
 
 
 async def test_an_answer_lost_before_commit_is_transient_and_leaves_nothing(settings, mariadb, other):
@@ -135,6 +123,30 @@ async def test_a_connection_that_was_ended_while_idle_is_not_noticed(drive, sett
     assert len(await drive.create("p", "x", [new(0)])) == 1
     mariadb.hang_up(settings.database)
     assert len(await drive.runs("p")) == 1
+
+
+async def test_a_lease_outlives_a_grant_that_is_taken_away_for_a_while(drive, settings, mariadb):
+    """Whoever mends it in time loses no run: the lease keeper goes on asking, and says what is wrong."""
+    await drive.create("p", "x", [new(0)])
+    grant, clock = f"UPDATE ON {settings.database}.* {{}} sluiceway@'127.0.0.1'", Clock()
+
+    def monotonic() -> float:
+        return clock.at.timestamp()
+
+    keeper = LeaseKeeper(drive, LEASE, monotonic)
+    claim = await drive.claim("p", "one", LEASE)
+    async with keeper.hold(claim, monotonic()) as lease:
+        mariadb.sql(f"REVOKE {grant.format('FROM')}")
+        mariadb.hang_up(settings.database)  # a connection keeps what it was granted
+        with pytest.raises(ConfigurationError, match="denied"):
+            await drive.renew([claim], LEASE)
+        assert not await keeper.renew()
+        mariadb.sql(f"GRANT {grant.format('TO')}")
+        mariadb.hang_up(settings.database)
+        clock.advance(LEASE / 2)
+        assert await keeper.renew()
+        clock.advance(LEASE * 3 / 4)
+        lease.require()
 
 
 @pytest.mark.parametrize("crash", [False, True])

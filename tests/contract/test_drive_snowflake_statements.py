@@ -245,6 +245,18 @@ async def test_runs_whose_creation_had_no_answer_are_there_once_g4(act, patient,
 
 
 @pytest.mark.parametrize("act", ["drop_after", "drop_before"])
+@pytest.mark.parametrize("sql", ["^UPDATE .*SLUICEWAY_DRIVE", "^MERGE", "^COMMIT"])
+async def test_a_first_step_is_done_whatever_answer_of_making_the_pipeline_known_is_lost_g4(
+    sql, act, patient, broken, place
+):
+    """Nothing of the step itself has happened then, so it is begun again."""
+    with account_settings(place, idle_seconds=1), broken(act, sql=sql, times=TRIES_OF_A_REQUEST) as told:
+        (run,) = await patient.create("p", "x", [new(0)])
+        assert told()["fired"] == TRIES_OF_A_REQUEST
+    assert await patient.runs("p") == [run]
+
+
+@pytest.mark.parametrize("act", ["drop_after", "drop_before"])
 async def test_the_last_write_of_a_run_is_made_once_although_its_answer_was_lost_g4(act, patient, broken):
     await patient.create("p", "x", [new(0), new(1), new(2)])
     claims = [await patient.claim("p", "me", HOUR) for _ in range(3)]

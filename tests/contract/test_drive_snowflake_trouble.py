@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from unittest.mock import patch
 
 import pytest
 
@@ -11,7 +12,7 @@ from state.errors import DuplicateWindow, TransientError
 from state.model import RunStatus
 from state.snowflake import drive_write
 from tests.contract.drive_desk import HOUR, new, window
-from tests.contract.drive_snowflake import drive_at, entered
+from tests.contract.drive_snowflake import by_hand, drive_at, entered
 from tests.snowflake.accounts import fault, locks, until, waiting
 from tests.snowflake.accounts import settings as account_settings
 
@@ -29,14 +30,14 @@ def given_up(place, monkeypatch):
     """Has Snowflake give up a drive's next transaction once it holds the lock, or after its last write; then
     `then()` is awaited."""
 
-    def arrange(drive, then, after: str) -> None:
+    def arrange(drive, then, after: str, table: str = "PIPELINE_TOKENS") -> None:
         write, done = getattr(drive_write, after), []
 
         async def late(session, *rest):
             holds = await write(session, *rest)
             if not done and session is drive._queue._session:
                 done.append(True)
-                (holder,) = [one for one in locks(place, "PIPELINE_TOKENS") if one["status"] == "HOLDING"]
+                (holder,) = [one for one in locks(place, table) if one["status"] == "HOLDING"]
                 async with place.connect() as admin:
                     await place.rows(admin, f"SELECT SYSTEM$ABORT_TRANSACTION({holder['transaction']})")
                 await then()
@@ -91,6 +92,35 @@ async def test_a_claim_in_a_transaction_that_is_gone_takes_no_token_twice(
         claims.append(await tried(after_abort, after, lambda: stopped.claim("p", "stopped", HOUR)))
     assert [(claim.token, claim.run.window) for claim in claims] == [(1, window(1)), (2, window(0))]
     assert [(run.token, run.owner) for run in await other.runs("p")] == [(2, "stopped"), (1, "other")]
+
+
+@AFTER_ABORT
+async def test_a_pipeline_is_made_known_by_a_transaction_that_is_there_or_not_at_all(
+    after_abort, drives, place, given_up
+):
+    """Without the lock of the drive's row two processes might make it known at once, and its row twice."""
+    stopped, other = drives
+    known = []
+    rows = f"SELECT COUNT(*) FROM {other._tables.tokens}"
+    make_known = drive_write.make_known
+
+    async def watched(*given) -> None:
+        try:
+            await make_known(*given)
+        finally:
+            ((count,),) = await by_hand(other, rows)
+            known.append(count)
+
+    async def then() -> None:
+        pass
+
+    given_up(stopped, then, "_locked", "SLUICEWAY_DRIVE")
+    with patch.object(drive_write, "make_known", watched), account_settings(place, after_abort=after_abort):
+        if after_abort == "error":
+            with pytest.raises(TransientError):
+                await stopped.create("p", "x", [new(0)])
+        assert [run.window for run in await stopped.create("p", "x", [new(0)])] == [window(0)]
+    assert known == [0, 1]
 
 
 async def test_a_cancelled_step_ends_whole_before_its_caller_does(drives, place):

@@ -120,12 +120,16 @@ class MariaServer:
 
     def wait_for_lock_wait(self, database: str) -> None:
         """Return when a connection that uses `database` waits for a lock of a row."""
+        while not self.has_lock_wait(database):
+            time.sleep(0.005)
+
+    def has_lock_wait(self, database: str) -> bool:
+        """True if a connection that uses `database` waits for a lock of a row."""
         waiting = (
             "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
             " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = %s"
         )
-        while self.sql(waiting, database) == [(0,)]:
-            time.sleep(0.005)
+        return self.sql(waiting, database) != [(0,)]
 
     def database(self, **settings: Any) -> MysqlDriveSettings:
         """Settings of a fresh, empty database and of a user who may do there what the docs say."""

@@ -1,4 +1,4 @@
-"""A relay before a MySQL server that loses answers, keeps silent, or takes TLS out of the server's greeting."""
+"""A relay before a MySQL server that loses what is said, keeps silent, or takes TLS out of its greeting."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ class Relay:
     """Of 127.0.0.1:`port`; clients connect to its own `port` on `host`. `heard`: all that they sent, as it came.
 
     `lose_answer_to`: once such bytes were passed on, the answer is awaited, thrown away, and the client hung up.
+    `lose`: such bytes are not passed on, and both sides hung up. `delay`: the client is hung up, and they are
+    passed on when `go_on` is set. Each once; `refuses_then`: no connection is taken after it while `refuses`.
     `silent`: answers are kept back. `without_tls`: the greeting does not offer TLS.
     """
 
@@ -23,6 +25,10 @@ class Relay:
         self.heard = b""
         self.connections = 0
         self.lose_answer_to: bytes | None = None
+        self.lose: bytes | None = None
+        self.delay: bytes | None = None
+        self.go_on = asyncio.Event()
+        self.refuses_then = self.refuses = False
         self.silent = False
         self.without_tls = False
 
@@ -42,13 +48,16 @@ class Relay:
         self._tasks.add(asyncio.current_task())
         self._ends.add(writer)
         self.connections += 1
+        if self.refuses:
+            writer.transport.abort()
+            return
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._upstream)
         self._ends.add(upstream)
         lost = asyncio.Event()
         try:
             writer.write(self._greeting(await upstream_reader.read(4096)))
             pumps = {
-                asyncio.create_task(self._from_client(reader, upstream, lost)),
+                asyncio.create_task(self._from_client(reader, writer, upstream, lost)),
                 asyncio.create_task(self._from_server(upstream_reader, writer, lost)),
             }
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -62,13 +71,26 @@ class Relay:
                 with suppress(OSError):
                     await end.wait_closed()
 
-    async def _from_client(self, reader, upstream, lost) -> None:
+    async def _from_client(self, reader, writer, upstream, lost) -> None:
         while data := await reader.read(1 << 16):
             self.heard += data
-            if self.lose_answer_to is not None and self.lose_answer_to in data:
-                self.lose_answer_to = None
+            if self._is_now("lose_answer_to", data):
                 lost.set()
+            if self._is_now("lose", data):
+                return
+            if self._is_now("delay", data):
+                writer.transport.abort()
+                await self.go_on.wait()
             upstream.write(data)
+
+    def _is_now(self, fault: str, data: bytes) -> bool:
+        """True if the bytes of a fault have come; it is over then."""
+        wanted = getattr(self, fault)
+        if wanted is None or wanted not in data:
+            return False
+        setattr(self, fault, None)
+        self.refuses = self.refuses_then
+        return True
 
     async def _from_server(self, reader, writer, lost) -> None:
         while data := await reader.read(1 << 16):

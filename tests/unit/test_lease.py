@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from service.lease import LeaseKeeper
-from state.errors import LeaseLost, PermanentError, TransientError, UnknownOutcome
+from state.errors import ConfigurationError, LeaseLost, PermanentError, TransientError, UnknownOutcome
 from state.finishing import finish
 from state.model import Claim, Run, RunId, RunKind, Window
 
@@ -100,7 +100,15 @@ async def test_a_lost_lease_cancels_its_holder_and_only_it(drive, clock):
     assert ended == {1: True, 2: False}
 
 
-@pytest.mark.parametrize("error", [TransientError("locked"), UnknownOutcome("the answer is lost")], ids=repr)
+FAILURES = (
+    TransientError("locked"),
+    UnknownOutcome("the answer is lost"),
+    ConfigurationError("UPDATE is not granted"),
+    PermanentError("the table is damaged"),
+)
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
 async def test_renewals_that_fail_are_borne_until_the_deadline(error, drive, clock):
     keeper = LeaseKeeper(drive, LEASE, clock)
     drive.error = error
@@ -119,6 +127,57 @@ async def test_renewals_that_fail_are_borne_until_the_deadline(error, drive, clo
     await keeper.renew()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+async def test_a_lease_that_can_be_renewed_again_in_time_is_kept(error, drive, clock):
+    """An operator gives the grant back: the run has lost nothing."""
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+        drive.error = error
+        clock.now = 1050.0
+        assert not await keeper.renew()
+        drive.error = None
+        clock.now = 1055.0
+        assert await keeper.renew()
+        clock.now = 1114.0
+        lease.require()
+
+
+async def test_renewals_that_fail_are_tried_again_sooner(drive, clock):
+    waits, answers = [], [None, ConfigurationError("no grant"), TransientError("locked"), None, None]
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        if not answers:
+            raise asyncio.CancelledError
+        drive.error = answers.pop(0)
+
+    keeper = LeaseKeeper(drive, LEASE, clock, sleep)
+    async with keeper.hold(a_claim(), asked_at=1000.0):
+        with pytest.raises(asyncio.CancelledError):
+            await keeper.keep()
+    assert waits == [20, 20, 5, 5, 20, 20]
+
+
+async def test_what_an_operator_must_mend_is_told_with_its_remedy_and_what_passes_is_not(drive, clock, caplog):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0):
+        for drive.error in (
+            ConfigurationError("UPDATE is denied", hint="Grant UPDATE."),
+            TransientError("locked"),
+        ):
+            await keeper.renew()
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert told.getMessage() == "none of 1 leases could be renewed: UPDATE is denied. Grant UPDATE."
+
+
+async def test_a_defect_ends_the_keeper(drive, clock):
+    drive.error = KeyError("x")
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0):
+        with pytest.raises(KeyError):
+            await keeper.renew()
 
 
 async def test_a_checkpoint_in_flight_completes_although_its_caller_is_cancelled(drive, clock):

@@ -10,7 +10,7 @@
 -- All times are UTC. Snowflake enforces no primary key: that no run is there twice is seen to by the workers.
 
 -- One row: which drive table this is, and the version of its schema. `touched` is only there to be updated: whoever
--- makes a pipeline known holds this row's lock meanwhile.
+-- makes a pipeline known holds this row's lock meanwhile, and leaves a mark in it.
 CREATE TABLE IF NOT EXISTS sluiceway_drive (
     id VARCHAR NOT NULL,
     schema_version NUMBER(9, 0) NOT NULL,
