@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from snowflake.connector.util_text import split_statements
 
-from loaders.snowflake.loader import SnowflakeLoader
-from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
-from state.errors import SluicewayError
 from state.model import Phase, PhaseRecord, PhaseStatus, RunStatus
-from state.settings import Secret
 from state.snowflake import drive_schema
-from state.snowflake.drive import SnowflakeDrive
-from state.snowflake.session import Account
-from state.snowflake.settings import SnowflakeConnection
-from state.snowflake.tag import Tag
-from tests.contract.drive_desk import HOUR, event, failure, new, receipt_of
-from tests.contract.drive_snowflake import drive_at, made, opened, schema_of, settings
-from tests.contract.loader_desk import Desk, attempt, rows
+from tests.contract.drive_desk import HOUR, failure, new
+from tests.contract.drive_snowflake import drive_at, made, opened
+from tests.deploy.operator import SQL, named
 from tests.snowflake.cli import snow_sql
 from tests.snowflake.keys import key
 
-SQL = Path(__file__).parents[2] / "deploy" / "sql"
 DRIVE = SQL / "drive_table.sql"
 
 
@@ -49,17 +41,6 @@ class Operator:
         return json.loads(done.stdout)
 
 
-def named(script: Path, folder: Path, **names: str) -> Path:
-    """A copy of the script with other values in its SET lines, as an operator would write them there."""
-    text = script.read_text()
-    for name, value in names.items():
-        text, found = re.subn(rf"(?m)^(SET {name} = )'[^']*';", rf"\1'{value}';", text)
-        assert found == 1, name
-    copy = folder / script.name
-    copy.write_text(text)
-    return copy
-
-
 @pytest.fixture
 def operator(place, tmp_path):
     return Operator(place, tmp_path)
@@ -76,6 +57,54 @@ def test_the_program_and_snow_see_the_same_statements():
     assert len(list(drive_schema.statements(drive_schema.script()))) == bare.count(";")
 
 
+ALL = sorted(SQL.rglob("*.sql"))
+
+
+@pytest.mark.parametrize("script", ALL, ids=[path.stem for path in ALL])
+@pytest.mark.parametrize("kept", [True, False], ids=["comments kept", "comments removed"])
+def test_snowsql_sees_the_same_statements_as_we_do(script, kept):
+    """SnowSQL is no package that can be installed here. Its documentation names what splits its scripts, the
+    driver's own function (sql_split = snowflake.connector.util_text): no piece of it is empty or comments alone,
+    which Snowflake refuses."""
+    pieces = [text for text, _ in split_statements(StringIO(script.read_text()), remove_comments=not kept)]
+    bare = ["".join(re.sub(r"--.*", "", text).split()).removesuffix(";") for text in pieces]
+    ours = ["".join(re.sub(r"--.*", "", text).split()) for text in drive_schema.statements(script.read_text())]
+    assert bare == ours
+    assert all(ours)
+
+
+@pytest.mark.parametrize("script", ALL, ids=[path.stem for path in ALL])
+def test_nothing_in_a_script_means_something_else_to_another_client(script):
+    """`!` begins a command of SnowSQL, and `&`, `<%`, `{{` a variable of SnowSQL or snow; a quote or a semicolon in
+    a comment, and `//`, are read differently by versions of what splits scripts; so are letters beyond ASCII."""
+    text = script.read_text()
+    assert text.isascii()
+    assert not re.search(r"^\s*!|&|<%|\{\{|//", text, re.MULTILINE)
+    assert not [line for line in text.splitlines() if re.search(r"--.*['\";]", line)]
+
+
+async def test_grants_sql_runs_with_snow_and_may_be_run_again(operator, place):
+    await made(place.connection)
+    names = {
+        "sluiceway_role": f"ROLE_{place.database}",
+        "sluiceway_user": f"WORKER_{place.database}",
+        "sluiceway_public_key": key("worker").public,
+        "sluiceway_drive_database": place.database,
+        "sluiceway_drive_schema": f"{place.database}.S",
+        "sluiceway_load_database": place.database,
+        "sluiceway_load_schema": f"{place.database}.S",
+        "sluiceway_stage": f"{place.database}.S.LANDING",
+    }
+    script = named(SQL / "grants.sql", operator.folder, **names)
+    answers = operator.runs(script, script)
+    assert len(answers) == 2 * len(list(drive_schema.statements(script.read_text())))
+    async with place.connect() as admin:
+        rows = await place.rows(admin, f"SHOW GRANTS TO ROLE {names['sluiceway_role']}")
+        assert len(rows) == len({row[1:4] for row in rows}) == 16  # database and schema are one here
+        found = await place.rows(admin, f"SHOW GRANTS TO USER {names['sluiceway_user']}")
+        assert {row[1] for row in found} == {names["sluiceway_role"]}
+
+
 async def test_the_drive_table_made_by_snow_is_the_one_that_drive_init_makes(operator, place):
     operator.runs(DRIVE)
     drive = await opened(place.connection)
@@ -86,147 +115,6 @@ async def test_the_drive_table_made_by_snow_is_the_one_that_drive_init_makes(ope
     assert await made(place.connection) == identity
     async with drive_at(place.connection) as drive:
         assert (drive.id, len(await drive.runs("p"))) == (identity, 1)
-
-
-# -- grants
-
-
-@dataclass
-class Granted:
-    """A worker's login that deploy/sql/grants.sql makes, its role, and the names in the script."""
-
-    connection: SnowflakeConnection
-    role: str
-    names: dict[str, str]
-
-
-@pytest.fixture
-async def wanted(place, tmp_path):
-    """What is to be granted, on a drive table and a schema that are there."""
-    async with place.connect() as admin:
-        await place.rows(admin, "CREATE SCHEMA RAW")
-    await made(place.connection)
-    path = tmp_path / "key.p8"
-    path.write_text(key("worker").private)
-    names = {
-        "sluiceway_role": f"ROLE_{place.database}",
-        "sluiceway_user": f"WORKER_{place.database}",
-        "sluiceway_public_key": key("worker").public,
-        "sluiceway_warehouse": "LOADING",
-        "sluiceway_drive_database": place.database,
-        "sluiceway_drive_schema": schema_of(place.connection),
-        "sluiceway_load_database": place.database,
-        "sluiceway_load_schema": f"{place.database}.RAW",
-        "sluiceway_stage": f"{place.database}.RAW.LANDING",
-    }
-    login = {"user": names["sluiceway_user"], "role": names["sluiceway_role"], "private_key": Secret(file=path)}
-    by_key = {"password": None, "allow_password": False, **login}
-    return Granted(settings(place.connection).model_copy(update=by_key), names["sluiceway_role"], names)
-
-
-@pytest.fixture
-async def granted(wanted, place, tmp_path):
-    """The same, granted: the statements of the script in a session of their own."""
-    async with place.connect() as admin:
-        script = named(SQL / "grants.sql", tmp_path, **wanted.names)
-        for statement in drive_schema.statements(script.read_text()):
-            await place.rows(admin, statement)
-    return wanted
-
-
-async def whole_life(account: Account, schema: str, pipeline: str) -> None:
-    """Every operation of a drive table."""
-    drive = await SnowflakeDrive.open(account, schema)
-    try:
-        await drive.create(pipeline, "x", [new(0), new(1)])
-        claim = await drive.claim(pipeline, "x", HOUR)
-        await drive.renew([claim], HOUR)
-        claim = await drive.checkpoint(claim, claim.run)
-        failed = await drive.fail(claim, claim.run, failure(), retry_in=None, quarantine=True)
-        await drive.reopen(failed.id, from_phase=None, run_floor=0, event=event("retry", pipeline=pipeline))
-        claim = await drive.claim(pipeline, "x", HOUR)
-        await drive.release(claim, claim.run)
-        await drive.record(event("pause", pipeline=pipeline))
-        await drive.adopt(pipeline, [receipt_of(replace(claim.run.id, drive_id="lost"))], 9)
-        assert len(await drive.runs(pipeline)) == 3
-        assert len(await drive.events(pipeline)) == 2
-        assert len(await drive.windows(pipeline)) == 2
-    finally:
-        await drive.aclose()
-
-
-@asynccontextmanager
-async def worker(granted):
-    account = Account(granted.connection)
-    try:
-        yield account
-    finally:
-        await account.aclose()
-
-
-async def test_what_the_script_grants_is_enough_for_the_drive_table_n11(operator, wanted, place):
-    """And the script may be run again; the user logs in with its key."""
-    script = named(SQL / "grants.sql", operator.folder, **wanted.names)
-    operator.runs(script, script)
-    async with worker(wanted) as account:
-        await whole_life(account, schema_of(place.connection), "p")
-
-
-async def test_what_the_script_grants_is_enough_for_whole_windows_n11(place, granted, tmp_path):
-    """Into a target that is not there yet: what a loader makes, its role owns."""
-    target = SnowflakeTarget(type="snowflake", table=f"{place.database}.RAW.EVENTS", key=("id",))
-    stage = SnowflakeStage(stage=granted.names["sluiceway_stage"])
-    async with worker(granted) as account:
-        loader = SnowflakeLoader(target, stage, account, pipeline="p", cursor="at")
-        for number in (1, 2):
-            run = attempt(number, number=number)
-            staged = await Desk(None, tmp_path).stage(loader, run, rows((f"k{number}", 1, number)))
-            assert (await staged.merge()).counts.inserted == 1
-            await loader.clean(run, staged.manifest, None)
-        assert len((await loader.loads("p")).receipts) == 2
-
-
-TOO_MUCH = {
-    "DELETE FROM {drive}.PIPELINE_EXECUTION_DRIVE": "PIPELINE_EXECUTION_DRIVE",
-    "DELETE FROM {drive}.PIPELINE_EVENTS": "PIPELINE_EVENTS",
-    "UPDATE {drive}.PIPELINE_EVENTS SET actor = 'x'": "PIPELINE_EVENTS",
-    "INSERT INTO {drive}.SLUICEWAY_DRIVE SELECT * FROM {drive}.SLUICEWAY_DRIVE": "SLUICEWAY_DRIVE",
-    "DROP TABLE {drive}.PIPELINE_TOKENS": "PIPELINE_TOKENS",
-    "CREATE TABLE {drive}.OTHER (a NUMBER)": "",
-}
-
-
-async def test_the_script_grants_no_more_than_is_needed_n11(place, granted):
-    async with worker(granted) as account:
-        for statement, missing in TOO_MUCH.items():
-            with pytest.raises(SluicewayError) as caught:
-                async with account.session(Tag()) as session:
-                    await session.rows(statement.format(drive=schema_of(place.connection)))
-            assert caught.value.code in ("privilege", "object")
-            assert missing in caught.value.message
-
-
-GRANTS = [
-    line.removesuffix(" TO ROLE IDENTIFIER($sluiceway_role);")
-    for line in (SQL / "grants.sql").read_text().splitlines()
-    if re.match(r"GRANT .* ON (TABLE|DATABASE|SCHEMA) .*(drive|pipeline)", line)
-]
-
-
-async def test_without_any_one_grant_the_drive_table_says_what_it_may_not_n11(place, granted):
-    assert len(GRANTS) == 6
-    async with place.connect() as admin, worker(granted) as account:
-        for privileges, kind, name in (re.fullmatch(r"GRANT (.*) ON (\w+) (.*)", one).groups() for one in GRANTS):
-            variable = re.search(r"\$(\w+)", name)
-            thing = granted.names[variable[1]] if variable else f"{schema_of(place.connection)}.{name}"
-            for privilege in privileges.split(", "):
-                await place.rows(admin, f"REVOKE {privilege} ON {kind} {thing} FROM ROLE {granted.role}")
-                with pytest.raises(SluicewayError) as caught:
-                    await whole_life(account, schema_of(place.connection), f"{kind} {name} {privilege}")
-                assert caught.value.code in ("privilege", "object", "no_drive_table")
-                assert thing.rsplit(".", 1)[-1].upper() in caught.value.message.upper()
-                assert caught.value.hint
-                await place.rows(admin, f"GRANT {privilege} ON {kind} {thing} TO ROLE {granted.role}")
 
 
 # -- queries

@@ -25,7 +25,7 @@ async def test_a_session_variable_stands_for_a_value_and_for_a_name(place):
 async def test_a_service_user_is_made_once_and_logs_in_with_its_key(place):
     name = f"MADE_{place.database}"
     made = f"CREATE USER IF NOT EXISTS {name} TYPE = SERVICE RSA_PUBLIC_KEY = '{{}}' COMMENT = 'x'"
-    by_key = {"user": name, "authenticator": "SNOWFLAKE_JWT", "password": None}
+    by_key = {"user": name, "authenticator": "SNOWFLAKE_JWT", "password": None, "role": "PUBLIC"}
     async with place.connect() as admin:
         await place.rows(admin, made.format(key("first").public))
         await place.rows(admin, made.format(key("second").public))
@@ -38,3 +38,14 @@ async def test_a_service_user_is_made_once_and_logs_in_with_its_key(place):
         await place.rows(admin, f"ALTER USER {name} SET RSA_PUBLIC_KEY_2 = '{key('second').public}'")
         async with place.connect(**by_key, private_key=key("second").private) as connection:
             assert await place.rows(connection, "SELECT CURRENT_USER()") == [(name,)]
+
+
+async def test_a_user_that_is_made_has_no_role_but_public(place):
+    name = f"MADE_{place.database}"
+    by_key = {"user": name, "authenticator": "SNOWFLAKE_JWT", "password": None}
+    async with place.connect() as admin:
+        await place.rows(admin, f"CREATE USER {name} TYPE = SERVICE RSA_PUBLIC_KEY = '{key('first').public}'")
+        assert (await fails(place.connect(**by_key, private_key=key("first").private).__aenter__())).errno
+        await place.rows(admin, f"GRANT ROLE {place.connection['role']} TO USER {name}")
+        async with place.connect(**by_key, private_key=key("first").private) as connection:
+            assert await place.rows(connection, "SELECT CURRENT_ROLE()") == [(place.connection["role"],)]

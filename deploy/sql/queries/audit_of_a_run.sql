@@ -1,4 +1,4 @@
--- The audit of one run, count by count. Name the run; run it in the drive table's schema.
+-- The audit of one run, count by count. Name the run, and run this in the schema of the drive table.
 SET sluiceway_run = 'flights_20251115_10h_run1';
 
 SELECT

@@ -1,6 +1,6 @@
 -- Statements and warehouse time of each pipeline and phase within the last 7 days, by the query tag.
 -- Needs a grant that the workers do not have: GRANT DATABASE ROLE SNOWFLAKE.GOVERNANCE_VIEWER TO ROLE <yours>.
--- The view is up to 45 minutes behind. Seconds are execution time; what a credit buys of them depends on the size of
+-- The view is up to 45 minutes behind. Seconds are execution time. What a credit buys of them depends on the size of
 -- the warehouse, and a warehouse that runs for several is shared between them.
 SELECT
     TRY_PARSE_JSON(query_tag):pipeline::VARCHAR AS pipeline,

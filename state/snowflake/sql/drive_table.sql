@@ -1,8 +1,8 @@
 -- The drive table of Sluiceway: what was done, what is being done, and by whom. Schema version 1.
 --
--- Run it in the schema that drive_table.database_schema names; it may be run again, and brings an older version up:
+-- Run it in the schema that drive_table.database_schema names. It may be run again, and brings an older version up:
 --     snow sql -f deploy/sql/drive_table.sql --database INGEST --schema SLUICEWAY
---     snowsql -f deploy/sql/drive_table.sql -d INGEST -s SLUICEWAY
+--     snowsql -o exit_on_error=true -f deploy/sql/drive_table.sql -d INGEST -s SLUICEWAY
 --     sluiceway drive init CONFIG
 -- Who runs it needs CREATE TABLE and CREATE VIEW on the schema. The role of the workers then needs what
 -- deploy/sql/grants.sql gives it, and no more.
@@ -10,7 +10,7 @@
 -- All times are UTC. Snowflake enforces no primary key: that no run is there twice is seen to by the workers.
 
 -- One row: which drive table this is, and the version of its schema. `touched` is only there to be updated: whoever
--- makes a pipeline known holds this row's lock meanwhile, and leaves a mark in it.
+-- makes a pipeline known holds the lock of this row meanwhile, and leaves a mark in it.
 CREATE TABLE IF NOT EXISTS sluiceway_drive (
     id VARCHAR NOT NULL,
     schema_version NUMBER(9, 0) NOT NULL,
@@ -19,8 +19,8 @@ CREATE TABLE IF NOT EXISTS sluiceway_drive (
 );
 
 -- One row per run: (pipeline_name, query_window_start_timestamp, query_window_end_timestamp, run_number, drive_id).
--- A phase's column holds {"status", "started_at", "finished_at", and the phase's own figures}.
--- `revision` rises with every write; `last_write` names the last write of the attempt that holds the run.
+-- The column of a phase holds its status, started_at, finished_at, and figures of its own.
+-- `revision` rises with every write, `last_write` names the last write of the attempt that holds the run.
 CREATE TABLE IF NOT EXISTS pipeline_execution_drive (
     pipeline_id VARCHAR NOT NULL,
     pipeline_name VARCHAR NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS pipeline_execution_drive (
 );
 
 -- One row per pipeline: the token of its last claim, and `steps`, which counts the transactions that created, claimed,
--- reopened or took over runs of it; `recent_steps` names the last of them, so that a lost answer can be settled.
+-- reopened or took over runs of it. `recent_steps` names the last of them, so that a lost answer can be settled.
 CREATE TABLE IF NOT EXISTS pipeline_tokens (
     pipeline_name VARCHAR NOT NULL,
     token NUMBER(18, 0) NOT NULL,
@@ -65,7 +65,7 @@ CREATE TABLE IF NOT EXISTS pipeline_tokens (
     recent_steps VARCHAR NOT NULL
 );
 
--- What operators did; rows are only added. `event_key` names an event, so that it is not there twice.
+-- What operators did. Rows are only added. `event_key` names an event, so that it is not there twice.
 CREATE TABLE IF NOT EXISTS pipeline_events (
     number NUMBER(18, 0) AUTOINCREMENT START 1 INCREMENT 1 ORDER,
     happened_at TIMESTAMP_NTZ(6) NOT NULL,

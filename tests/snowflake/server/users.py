@@ -28,7 +28,7 @@ def handle(statement: Statement, proceed: Callable[[Statement], Answer]) -> Answ
             if found[1]:
                 return done(f"{name} already exists, statement succeeded.")
             raise SnowflakeError("002002", "42710", f"SQL compilation error:\nObject '{name}' already exists.")
-        users.register(name, **given)
+        users.register(name, **given, roles=[])
         return done(f"User {name} successfully created.")
     if found := ALTER.fullmatch(text):
         users.register(named(found[1]), **properties(found[2]))
