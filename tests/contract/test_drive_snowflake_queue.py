@@ -68,12 +68,13 @@ def held(place):
 
 
 async def refused(place, count: int) -> None:
-    """Return when so many statements gave up their wait for a lock."""
+    """Return when so many statements gave up their wait for a lock; raises if that never happens."""
     seen = 0
-    while seen < count:
-        await asyncio.sleep(0.05)
-        ran = await asyncio.to_thread(place.server.get, "/test/statements")
-        seen = sum(one["code"] == "000625" for one in ran if place.database in one["text"])
+    async with asyncio.timeout(60):
+        while seen < count:
+            await asyncio.sleep(0.05)
+            ran = await asyncio.to_thread(place.server.get, "/test/statements")
+            seen = sum(one["code"] == "000625" for one in ran if place.database in one["text"])
 
 
 def test_a_turn_outlasts_a_transaction_that_stands_still_and_leaves_time_to_renew_a_lease():
