@@ -12,7 +12,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
 
@@ -64,7 +64,7 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 def _written(piece: str) -> Iterable[str]:
     raw = piece.encode()
-    yield from (piece, quote(piece), quote(piece, safe=""), repr(piece)[1:-1])
+    yield from (piece, quote(piece), quote(piece, safe=""), quote_plus(piece), repr(piece)[1:-1])
     for plain in (False, True):
         inside = json.dumps(piece, ensure_ascii=plain)[1:-1]
         yield from (inside, inside.replace("/", "\\/"))
@@ -97,7 +97,7 @@ FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
     # a JSON web token
     (_form(r"\beyJ[\w-]{4,2000}\.[\w-]+(?:\.[\w-]*){0,3}"), HIDDEN),
     # what stands in a header that says who asks
-    (_form(r"""(Snowflake\ Token\s*=\s*) (?: \\?["'] )? [^\s"'\\]+ (?: \\?["'] )?"""), rf"\1{HIDDEN}"),
+    (_form(r"""(Snowflake\ Token\s*=\s*) (?!\*\*\*) (?: \\?["'] )? [^\s"'\\]+ (?: \\?["'] )?"""), rf"\1{HIDDEN}"),
     (_form(r"""(authorization \\?["']? \s* [:=] \s* (?: b?\\?["'] )?) [^"'\r\n}\\]+"""), rf"\1{HIDDEN}"),
     (_form(r"\b(bearer|basic|apikey|negotiate)\ +(?=\S*[\d+/=_.~-])[\w+/=.~-]{8,}"), rf"\1 {HIDDEN}"),
     # scheme://user:password@host
