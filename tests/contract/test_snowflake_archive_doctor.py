@@ -10,10 +10,12 @@ from loaders.archive_settings import ArchivePlace
 from loaders.snowflake.checks_archive import check_archive
 from loaders.snowflake.names import names
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
+from service import doctor
 from state.errors import ConfigurationError
 from tests.contract.loader_desk import CONTRACT, attempt, desk, rows
 from tests.contract.loader_snowflake import SnowflakePlace
 from tests.contract.snowflake_rights import failed, grants_in, limited, loading
+from tests.lifecycle.snowflake_world import SnowflakeWorld
 
 SETTING = "phases.stage_cleaning.archive"
 
@@ -102,6 +104,22 @@ async def test_what_is_missing_is_named_and_its_grant_is_all_it_takes_n11(place,
     assert len(grants_in(check.hint)) == (2 if either else 1)
     place.query(grant)
     assert failed(await found_by(place, where)) == []
+
+
+async def test_doctor_looks_at_the_archive_that_the_configuration_names(place, tmp_path):
+    archive = {"archive": f"@{place.place.database}.KEPT.NOWHERE/a"}
+    world = SnowflakeWorld(tmp_path, {"phases": {"stage_cleaning": archive}}, place.place.connection)
+    [check] = failed(await doctor.archive(world.config))
+    assert (check.name, "KEPT.NOWHERE" in check.found) == (SETTING, True)
+    place.query("CREATE STAGE KEPT.NOWHERE")
+    place.query("CREATE STAGE SLUICEWAY")
+    assert failed(await doctor.archive(world.config)) == []
+
+
+async def test_without_the_stage_that_is_copied_from_the_archive_says_to_look_there_first(place):
+    place.query("DROP STAGE LANDING")
+    [check] = failed(await looked(place, "@{db}.KEPT.INTERNAL", needed(place, "internal")))
+    assert "stage_system.stage" in check.hint
 
 
 async def test_a_stage_that_is_not_there_is_named(place):

@@ -75,8 +75,8 @@ def test_snowsql_sees_the_same_statements_as_we_do(script, kept):
 
 @pytest.mark.parametrize("script", ALL, ids=[path.stem for path in ALL])
 def test_nothing_in_a_script_means_something_else_to_another_client(script):
-    """`!` begins a command of SnowSQL, and `&`, `<%`, `{{` a variable of SnowSQL or snow; a quote or a semicolon in
-    a comment, and `//`, are read differently by versions of what splits scripts; so are letters beyond ASCII."""
+    """`!` begins a command of SnowSQL, and `&`, `<%`, `{{` a variable of SnowSQL or snow. A quote or semicolon in
+    a comment, `//`, and letters beyond ASCII are read differently by versions of what splits scripts."""
     text = script.read_text()
     assert text.isascii()
     assert not re.search(r"^\s*!|&|<%|\{\{|//", text, re.MULTILINE)
