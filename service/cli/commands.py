@@ -105,7 +105,7 @@ def schema() -> None:
 
 @app.command(epilog="Example: sluiceway doctor -c flights.yaml")
 def doctor(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Look at everything a run needs, before it runs. Every check is shown; nothing is written."""
+    """Look at everything a run needs, before it runs. Every check is shown; what it tries out is removed again."""
     from service.cli import looking
 
     looking.doctor(config, json=json)
