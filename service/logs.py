@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from service.events import (
     TickNoted,
 )
 from service.log_line import LOG_RECORD, Line, clean, level_of, line_of, rfc3339
+from service.log_records import Masking, is_chatter, worded
 from service.log_stream import Background, Sink
 from service.progress import sentence
 from state.masking import mask
@@ -46,19 +46,6 @@ REPEATS_SECONDS = 10.0
 
 LAST_SECONDS = 5.0
 """How long the end of a log is waited for."""
-
-DRIVERS = (
-    "snowflake",
-    "sf_core",
-    "aiomysql",
-    "pymysql",
-    "elastic_transport",
-    "elasticsearch",
-    "aiohttp",
-    "botocore",
-    "urllib3",
-)
-"""Libraries that log requests, and what is in them, below INFO."""
 
 
 def log_lines(stream: Sink, *, json: bool) -> Emit:
@@ -243,33 +230,6 @@ def about_process(event: Event) -> str:
         case AdminActed(actor=actor, action=action, pipeline=pipeline, subject=subject, result=result):
             return clean(f"{pipeline}: {actor} asked for {action} {subject}: {result}")
     return ""
-
-
-def worded(record: logging.LogRecord) -> str:
-    """A record's message, with its traceback below; a record whose arguments do not fit tells both."""
-    try:
-        message = record.getMessage()
-    except (TypeError, ValueError):
-        message = f"{record.msg} {record.args}"
-    if record.exc_info and record.exc_info[0] is not None:
-        message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-    return message
-
-
-def is_chatter(record: logging.LogRecord) -> bool:
-    """True for what drivers say below INFO: requests, and what is in them."""
-    return record.levelno < logging.INFO and record.name.partition(".")[0] in DRIVERS
-
-
-class Masking(logging.Filter):
-    """For a handler of anybody's: takes the secrets out of a record, and chatter of drivers out of the log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if is_chatter(record):
-            return False
-        record.msg, record.args = mask(worded(record)), None
-        record.exc_info = record.exc_text = None
-        return True
 
 
 class _Handler(logging.Handler):

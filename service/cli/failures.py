@@ -15,6 +15,7 @@ from rich.text import Text
 
 from service.console import PANEL_COLUMNS, Console
 from state.errors import ConfigurationError, LeaseLost, SluicewayError, TransientError, UnknownOutcome
+from state.masking import mask
 
 if TYPE_CHECKING:
     from service.problems import Problem
@@ -66,7 +67,7 @@ def of_error(error: SluicewayError, command: str) -> Trouble:
     where = ", ".join([command, *getattr(error, "__notes__", ())])
     data, happens = fate(error, loads=command in LOADING)
     problems = tuple(getattr(error, "problems", ()))
-    what = error.message.partition("\n")[0].rstrip(":") if problems else error.message
+    what = mask(error.message.partition("\n")[0].rstrip(":") if problems else error.message)
     path = error.path if isinstance(error, ConfigurationError) else ""
     title = f"{command} ended"
     return Trouble(title, what, where, error.kind, error.code, data, happens, error.hint, path, problems)
@@ -93,7 +94,7 @@ def fate(error: SluicewayError, *, loads: bool) -> tuple[str, str]:
 
 def of_defect(error: Exception, command: str) -> Trouble:
     """An error that nobody foresaw."""
-    what = f"{type(error).__name__}: {error}"
+    what = mask(f"{type(error).__name__}: {error}")
     return Trouble(
         "a defect of Sluiceway",
         what if len(what) <= LONGEST else what[:LONGEST] + "…",

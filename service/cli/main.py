@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -13,7 +14,9 @@ from service import exit_codes
 from service.cli import failures
 from service.cli.commands import app
 from service.console import settle
+from service.log_records import Masking
 from state.errors import SluicewayError
+from state.masking import mask
 
 PROGRAM = "sluiceway"
 PACKAGES = ("service", "connectors", "loaders", "state")
@@ -40,11 +43,11 @@ def performed(arguments: Sequence[str], *, debug: bool, json: bool) -> int:
     except SluicewayError as error:
         trouble, code = failures.of_error(error, command), exit_codes.of_error(error)
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(mask(traceback.format_exc()))
     except Exception as error:  # noqa: BLE001 the one boundary: a defect is told like any other error
         trouble, code = failures.of_defect(error, command), exit_codes.DEFECT
         if debug:
-            traceback.print_exc()
+            sys.stderr.write(mask(traceback.format_exc()))
     failures.tell(trouble, json=json)
     return code
 
@@ -63,7 +66,9 @@ def named(arguments: Sequence[str]) -> str:
 
 
 def log_everything() -> None:
-    """What the packages log, on stderr; other libraries only warn."""
-    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    """What the packages log, on stderr and without secrets; other libraries only warn."""
+    handler = logging.StreamHandler()
+    handler.addFilter(Masking())
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", handlers=[handler])
     for package in PACKAGES:
         logging.getLogger(package).setLevel(logging.DEBUG)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from service.config import load_config
+from state.settings import Secret
 from tests.cli.shell import Answer, process, sluiceway
 
 CANARY = "canary-9b1c77"
@@ -140,6 +141,17 @@ def test_tracebacks_and_logs_of_debug_do_not_tell_it_either(here: Path, tattler)
     assert telling(answer) == []
     assert heard
     assert files_that_tell(here) == []
+
+
+def test_what_somebody_put_into_an_error_is_told_without_the_secret(here: Path, monkeypatch):
+    def careless(*_args):
+        raise ValueError(f"cannot log in with {Secret(env='OWN_SECRET').read()}")
+
+    monkeypatch.setattr("service.cli.operate.one_pipeline", careless)
+    for more in ([], ["--debug"], ["--json"]):
+        answer = sluiceway("run", *more)
+        assert "cannot log in with ***" in answer.out + answer.err
+        assert telling(answer) == []
 
 
 def test_a_function_is_given_references_and_never_the_secret(here: Path):
