@@ -38,7 +38,10 @@ class Event(msgspec.Struct, frozen=True):
 class DriveTable(Protocol):
     """Durable memory of runs. All methods are atomic; none retries or sleeps.
 
-    A lock that another process holds longer than the busy timeout is a `TransientError`.
+    A lock that another process holds longer than the busy timeout is a `TransientError`. Where it cannot be found
+    out what became of a write, `create`, `adopt`, `claim` and `renew` raise `TransientError`: they may be asked
+    for again, and find what they did. A claim of which this process has not heard is taken up by its next one.
+    Any other write raises `UnknownOutcome`.
     """
 
     @property
