@@ -144,6 +144,7 @@ MEANINGS: Sequence[Meaning] = (
         words="timeout",
     ),
     Meaning(UnknownOutcome, "cancelled", "it was cancelled", SETTLED, numbers=numbered(604, 630)),
+    Meaning(UnknownOutcome, "result_gone", "no answer of it is kept", SETTLED, numbers=numbered(612, 709)),
     Meaning(
         TransientError,
         "oauth_expired",

@@ -17,8 +17,8 @@ PLAIN = re.compile(r"\d+|true|false")
 def parameters(settings: SnowflakeConnection, tag: Tag) -> dict[str, str]:
     """The parameters of a session, as Snowflake shows them.
 
-    `ABORT_DETACHED_QUERY` is true: a statement of a process that is gone ends, and what became of it is settled by
-    fence and receipt, not by asking for its query id.
+    `ABORT_DETACHED_QUERY` is true (N-5): a statement of a process that is gone ends by itself, and what became of
+    it is settled by fence and receipt. Long statements are asked for all the time that they run, which keeps them.
     """
     return {
         "QUERY_TAG": str(tag),

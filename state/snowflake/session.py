@@ -6,12 +6,14 @@ import asyncio
 import glob
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from state.errors import TransientError
+from state.errors import SluicewayError, TransientError
+from state.finishing import finish
 from state.port import Port, direct
 from state.snowflake import login
 from state.snowflake.driver import Connection
@@ -21,8 +23,9 @@ from state.snowflake.login import Login
 from state.snowflake.names import text
 from state.snowflake.parameters import differing, parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
+from state.snowflake.submitted import ABORT_SECONDS, Answer, Row, Submitted, answer_of
 from state.snowflake.tag import Tag
-from state.snowflake.values import bound, read
+from state.snowflake.values import bound
 
 MOST_IDLE = 4
 """Sessions that are kept open while nobody uses them."""
@@ -45,7 +48,6 @@ BEGINS, ENDS = frozenset({"BEGIN", "START"}), frozenset({"COMMIT", "ROLLBACK"})
 
 PUT_OPTIONS = "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
 
-Row = tuple[Any, ...]
 Opener = Callable[[Tag], Awaitable[Connection]]
 
 
@@ -54,19 +56,24 @@ class Session:
 
     Values are bound with `?`. Errors are those of `state.errors`: `UnknownOutcome` if a statement that changes
     something was sent and its answer was lost. A task cancelled while its statement runs closes the session.
+
+    `long=True` is for a statement that may take minutes and is all of its transaction: it is submitted, and asked
+    for by its id until it ends (N-3). A connection or session that is lost meanwhile does not matter then; the
+    statement is aborted if the task is cancelled.
     """
 
     def __init__(
         self,
         connection: Connection,
         tag: Tag,
-        account: str,
+        settings: SnowflakeConnection,
         reopen: Opener,
         clock: Callable[[], float],
     ) -> None:
         self._connection = connection
         self._tag = tag
-        self._account = account
+        self._account = settings.account
+        self._longest = settings.statement_timeout_seconds + settings.request_timeout_seconds
         self._reopen = reopen
         self._clock = clock
         self._sent_at = clock()
@@ -81,9 +88,9 @@ class Session:
         _, found = await self._run(sql, values)
         return found
 
-    async def records(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+    async def records(self, sql: str, *values: Any, long: bool = False) -> list[dict[str, Any]]:
         """The rows of its answer by column name in lower case: SHOW, LIST, DESCRIBE, COPY."""
-        columns, found = await self._run(sql, values)
+        columns, found = await self._run(sql, values, long)
         names = [column.lower() for column in columns]
         return [dict(zip(names, row, strict=True)) for row in found]
 
@@ -92,9 +99,9 @@ class Session:
         _, found = await self._run(sql, values)
         return found[0][0] if found else None
 
-    async def count(self, sql: str, *values: Any) -> int:
+    async def count(self, sql: str, *values: Any, long: bool = False) -> int:
         """A number of rows: asked for, or that a statement inserted, updated and deleted together."""
-        columns, found = await self._run(sql, values)
+        columns, found = await self._run(sql, values, long)
         touched = [place for place, column in enumerate(columns) if column.lower().startswith("number of rows ")]
         return sum(int(found[0][place]) for place in touched or [0])
 
@@ -130,13 +137,15 @@ class Session:
         self._tag = tag
         self._untouched = True
 
-    async def _run(self, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
+    async def _run(self, sql: str, values: Sequence[Any], long: bool = False) -> Answer:
         async with self._turn:
             verb = _verb(sql)
             if self.ended:
                 raise TransientError(f"{self._doing(verb)}: the session is closed", code="session_gone")
+            if long and self.in_transaction:
+                raise ValueError(f"{verb} in a transaction cannot be taken up again by its id")
             try:
-                answer = await self._sent(sql, values)
+                answer = await (self._submitted(sql, values) if long else self._sent(sql, values))
             except vendor.Error as error:
                 answer = await self._after(error, sql, values)
             except asyncio.CancelledError:
@@ -146,7 +155,7 @@ class Session:
             self.in_transaction = verb in BEGINS or (self.in_transaction and verb not in ENDS)
             return answer
 
-    async def _after(self, error: vendor.Error, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
+    async def _after(self, error: vendor.Error, sql: str, values: Sequence[Any]) -> Answer:
         """Raise what the error means, unless a kept session was over before anything was asked of it."""
         verb = _verb(sql)
         found = explain(error, self._doing(verb), changes=verb not in REPEATABLE)
@@ -163,20 +172,57 @@ class Session:
         except vendor.Error as again:
             return await self._after(again, sql, values)
 
-    async def _sent(self, sql: str, values: Sequence[Any]) -> tuple[list[str], list[Row]]:
+    async def _sent(self, sql: str, values: Sequence[Any]) -> Answer:
+        with self._cursor() as cursor:
+            await cursor.execute(sql, _given(values), _statement_params={"QUERY_TAG": str(self._tag)})
+            return await answer_of(cursor)
+
+    async def _submitted(self, sql: str, values: Sequence[Any]) -> Answer:
+        """Submit it and wait for its answer; a session that did not see its end is of no more use (G-7)."""
+        submitting = asyncio.ensure_future(self._submit(sql, values))
+        try:
+            statement = await asyncio.shield(submitting)  # whoever is cancelled must know what to abort
+        except asyncio.CancelledError:
+            await finish(_aborted(submitting))
+            raise
+        try:
+            return await statement.answer(self._longest)
+        except SluicewayError as error:
+            self.ended = self.ended or ends_session(error)
+            raise
+        finally:
+            self.ended = self.ended or statement.moved
+
+    async def _submit(self, sql: str, values: Sequence[Any]) -> Submitted:
+        with self._cursor() as cursor:
+            told = await cursor.execute_async(sql, _given(values), _statement_params={"QUERY_TAG": str(self._tag)})
+        doing, reopen = self._doing(_verb(sql)), partial(self._reopen, self._tag)
+        return Submitted(self._connection, told["queryId"], doing, reopen, self._clock)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
         cursor = self._connection.cursor()
         self._sent_at = self._clock()
         try:
-            given = [bound(value) for value in values]
-            await cursor.execute(sql, given or None, _statement_params={"QUERY_TAG": str(self._tag)})
-            columns = [column.name for column in cursor.description or ()]
-            return columns, [tuple(map(read, row)) for row in await cursor.fetchall()]
+            yield cursor
         finally:
             cursor.close()
             self._connection.messages.clear()  # the driver keeps every error of a session there
 
     def _doing(self, verb: str) -> str:
         return f"{verb.replace('-', ' ')} on Snowflake account {self._account}"
+
+
+def _given(values: Sequence[Any]) -> list[Any] | None:
+    """Values as the driver takes them."""
+    return [bound(value) for value in values] or None
+
+
+async def _aborted(submitting: asyncio.Future[Submitted]) -> None:
+    """End a statement that is being submitted."""
+    with suppress(TimeoutError, vendor.Error):
+        async with asyncio.timeout(ABORT_SECONDS):
+            await (await submitting).abort()
 
 
 def _verb(sql: str) -> str:
@@ -252,7 +298,7 @@ class Account:
         return self._session(await self._connected(tag), tag)
 
     def _session(self, connection: Connection, tag: Tag) -> Session:
-        return Session(connection, tag, self._settings.account, self._connected, self._clock)
+        return Session(connection, tag, self._settings, self._connected, self._clock)
 
     async def _connected(self, tag: Tag) -> Connection:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""

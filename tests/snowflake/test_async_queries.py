@@ -80,6 +80,35 @@ async def test_an_answer_that_takes_long_is_polled_for_by_the_driver(place):
             assert cursor.rowcount == 1
 
 
+async def test_a_question_for_a_result_is_answered_when_the_statement_ends(place):
+    async with place.connect() as connection:
+        query_id = await submit(connection, "SELECT SYSTEM$WAIT(0.3)")
+        cursor = await connection.cursor().query_result(query_id)
+        assert await cursor.fetchall() == [("waited 0.3 seconds",)]
+        with settings(place, answer_within=0.05):
+            query_id = await submit(connection, "SELECT SYSTEM$WAIT(0.3)")
+            cursor = await connection.cursor().query_result(query_id)
+            assert (cursor.description, cursor.sfqid) == (None, query_id)
+
+
+@pytest.mark.parametrize("abort", [True, False])
+async def test_asking_for_its_result_keeps_a_submitted_statement_and_asking_for_its_status_does_not_n5(
+    place, abort
+):
+    """Documented for the connector; that the status does not is what its issue 2038 tells."""
+    looks = settings(place, detached_seconds=0.4, answer_within=0.05)
+    async with place.connect(session_parameters={"ABORT_DETACHED_QUERY": abort}) as connection:
+        with looks:
+            query_id = await submit(connection, "SELECT SYSTEM$WAIT(1)")
+            while (cursor := await connection.cursor().query_result(query_id)).description is None:
+                pass
+            assert await cursor.fetchall() == [("waited 1 seconds",)]
+            query_id = await submit(connection, "SELECT SYSTEM$WAIT(1)")
+            await status_becomes(
+                connection, query_id, QueryStatus.FAILED_WITH_ERROR if abort else QueryStatus.SUCCESS
+            )
+
+
 async def test_a_repeated_request_joins_the_statement_that_runs(place):
     """The answer is lost while the statement still runs: it is not started a second time."""
     async with place.connect() as connection, place.connect() as other:

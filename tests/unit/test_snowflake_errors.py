@@ -61,6 +61,8 @@ ROWS = [
     (P, 630, "57014", "Statement reached its queued timeout", T, "queued_timeout"),
     (P, 999_002, "57014", "Queued for longer than allowed", T, "queued_timeout"),
     (P, 999_002, "57014", "was aborted", T, "cancelled"),
+    (P, 612, "02000", "Result not found", U, "result_gone"),
+    (P, 709, "02000", "Statement 01b2 not found", U, "result_gone"),
     # sessions
     *((P, number, "08001", "over", T, "session_gone") for number in (390110, 390111, 390112, 390113)),
     *((P, number, "08001", "over", T, "session_gone") for number in (390114, 390115, 390195)),

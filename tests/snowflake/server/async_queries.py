@@ -165,14 +165,15 @@ def in_progress(submitted: Submitted, code: str) -> Response:
 
 async def answered(server: Server, submitted: Submitted, request: Request) -> Response:
     """The answer if it comes in time and the client is still there."""
+    await request.body()  # what is received after it is that the client is gone
+    watch.of(server).client_back(submitted.id)
     answer = asyncio.ensure_future(asyncio.wrap_future(submitted.answer))
     gone = asyncio.ensure_future(request.receive())
     try:
         await asyncio.wait({answer, gone}, timeout=of(server).answer_within, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return JSONResponse(answer.result())
-        if gone.done():
-            watch.of(server).client_gone(submitted.id)
+        watch.of(server).client_gone(submitted.id)  # until it asks again
         return in_progress(submitted, "333333")
     finally:
         gone.cancel()

@@ -2,7 +2,8 @@
 
 STATEMENT_TIMEOUT_IN_SECONDS (documented: sql-reference/parameters) counts everything, waiting for a lock or a
 warehouse too; 0 is the longest time there is. ABORT_DETACHED_QUERY decides whether a statement is aborted
-`detached_seconds` after its client has lost the connection (documented: 5 minutes).
+`detached_seconds` after its client has lost the connection, or has last asked for its result (documented: 5
+minutes); to ask for its status is not to be there.
 `SYSTEM$WAIT(n [, 'SECONDS'|'MILLISECONDS'])` is a statement that takes as long as is wished.
 """
 
@@ -72,6 +73,12 @@ class Watch:
         if one is not None:
             one.client_gone = time.monotonic()
 
+    def client_back(self, query_id: str) -> None:
+        """A client asks for the result of the statement."""
+        one = self._running.get(query_id)
+        if one is not None:
+            one.client_gone = None
+
     def check(self, query_id: str) -> None:
         """Raise what the statement shall end with, if anything."""
         one = self._running.get(query_id)
@@ -92,7 +99,8 @@ class Watch:
 
     def handle(self, statement: Statement, proceed: Callable[[Statement], Answer]) -> Answer:
         """A handler: the statement runs under watch."""
-        one = self._running[statement.query_id] = Running(statement)
+        nobody_waits = time.monotonic() if statement.request.get("asyncExec") else None
+        one = self._running[statement.query_id] = Running(statement, client_gone=nobody_waits)
         try:
             return proceed(statement)
         except SnowflakeError:
