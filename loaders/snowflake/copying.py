@@ -95,7 +95,8 @@ async def load(work: Work, table: Name, want: Sequence[Wanted], chunks: Sequence
     with work.port("loader.copy.load"):
         found = await work.session.records(
             f"COPY INTO {table.sql} ({columns}) FROM (SELECT {', '.join(values)} FROM {work.names.location()})"
-            f" FILES = ({named}) {FILE_FORMAT} ON_ERROR = ABORT_STATEMENT"
+            f" FILES = ({named}) {FILE_FORMAT} ON_ERROR = ABORT_STATEMENT",
+            long=True,
         )
     told = {chunk_name(str(record.get("file")), chunks): record for record in found}
     for chunk in chunks:
@@ -171,6 +172,7 @@ async def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, 
             str(source),
             instant(span.start),
             instant(span.end),
+            long=True,
         )
     return Copied(table.last, {str(source): rows})
 

@@ -87,7 +87,7 @@ class Evolution:
             await self._alter(f"ADD COLUMN IF NOT EXISTS {quoted(new)} {kind}")
             await self.wait_out()
             with self.port("loader.prepare.fill"):
-                await self.session.count(f"UPDATE {self.table.sql} SET {quoted(new)} = {value}")
+                await self.session.count(f"UPDATE {self.table.sql} SET {quoted(new)} = {value}", long=True)
             await self._alter(f"RENAME COLUMN {quoted(name)} TO {quoted(old)}")
         await self._alter(f"RENAME COLUMN {quoted(new)} TO {quoted(name)}")
         await self._alter(f"DROP COLUMN IF EXISTS {quoted(old)}")
