@@ -149,6 +149,7 @@ def spelled(secret: str) -> dict[str, str]:
 SECRETS = {
     "plain": "canary1x",
     "with marks": "can/ary+\"'\\ \t%ä✓=",
+    "with marks in base64": "canary~~??>>ÿÿ",
     "url": "https://intern.example.com/hook/canary-9b1c?x=1",
     "key": PEM,
 }

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as of_text
 
 from service import metric_words
-from service.events import Event, PipelineAdded, PipelineRemoved, RowsRead, RunFinished
+from service.events import Event, Looked, PipelineAdded, PipelineRemoved, RowsRead, RunFinished
 from service.metrics import Metrics
 from state.errors import SluicewayError, TransientError
 from state.model import Phase, RunStatus, ValidationStatus
@@ -202,6 +202,14 @@ def test_a_backfill_of_an_old_window_does_not_move_freshness_back():
     done = [RunFinished(run(number=number, status=RunStatus.COMPLETED)) for number in (5, 2)]
     metrics = told(PipelineAdded("flights"), *done)
     assert of(metrics, "window_end_timestamp_seconds", pipeline="flights") == seconds(START + 6 * HOUR)
+
+
+def test_an_instant_that_is_not_known_is_0():
+    looked = [Looked("flights", START, until, until, 0, 0) for until in (START, None)]
+    metrics = told(PipelineAdded("flights"), *looked)
+    assert of(metrics, "loaded_until_timestamp_seconds", pipeline="flights") == 0
+    assert of(metrics, "oldest_open_window_timestamp_seconds", pipeline="flights") == 0
+    assert of(metrics, "window_end_timestamp_seconds", pipeline="flights") == seconds(START)
 
 
 def test_figures_that_a_users_function_put_there_harm_nothing():
