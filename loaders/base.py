@@ -166,6 +166,10 @@ class Loader(Protocol):
         target lacks or that is neither timestamp nor date, and what `limits` refuse.
         """
 
+    async def staged_runs(self) -> Collection[str]:
+        """Hashes (`RunId.hash`) of the runs of this pipeline that have a file in the stage, and of all that have
+        a stage table beside its own; reads no row and no drive table."""
+
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
     ) -> int:

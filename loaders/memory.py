@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
@@ -290,6 +291,13 @@ class MemoryLoader(MemoryLedger):
 
     def _older(self, table: MemoryTable, column: str, before: datetime) -> Callable[[Row], bool]:
         return older(table, column, before)
+
+    async def staged_runs(self) -> Collection[str]:
+        files = (name.split("/") for name in self.target.files)
+        tables = (name.removeprefix(f"{self._stage}_") for name in self.target.tables)
+        return {run for pipeline, run, _ in files if pipeline == self._pipeline} | {
+            found[1] for name in tables if (found := re.fullmatch(r"([0-9a-f]{12})_A\d+", name))
+        }
 
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime

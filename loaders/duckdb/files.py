@@ -95,6 +95,12 @@ class StageFiles:
         paths = (Path(folder) / name for folder, _, names in os.walk(root) for name in names)
         return [path.relative_to(self.directory).as_posix() for path in paths]
 
+    def runs(self) -> set[str]:
+        """Hashes of the runs of this pipeline that have a file here."""
+        root = self.directory / self._pipeline
+        names = [path.name for path in root.iterdir()] if root.is_dir() else []
+        return {name for name in names if self.under(name)}
+
     def older(self, names: Iterable[str], seconds: float) -> list[str]:
         """Those that were last written before `seconds` since 1970."""
         found = []

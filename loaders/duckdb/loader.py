@@ -135,6 +135,12 @@ class DuckDBLoader:
     async def retire(self, attempt: Attempt, column: str, before: datetime, limits: Limits | None) -> Retired:
         return await self._call("retire", lambda work: retiring.retire(work, attempt, column, before, limits))
 
+    async def staged_runs(self) -> Collection[str]:
+        found = await asyncio.to_thread(self._files.runs)
+        if not self._database.path.exists():
+            return found
+        return found | await self._call("look", looking.staged_runs)
+
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
     ) -> int:

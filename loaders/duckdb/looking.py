@@ -94,6 +94,11 @@ def tables_of_run(work: Work, attempt: Attempt) -> list[Table]:
     return [work.names.stage.beside(name) for name, _ in stage_tables(work) if name.lower().startswith(prefix)]
 
 
+def staged_runs(work: Work) -> set[str]:
+    """Hashes of the runs that have a stage table."""
+    return {found for name, _ in stage_tables(work) if (found := work.names.run_hash(name)) is not None}
+
+
 def orphan_tables(work: Work, runs: Collection[RunId], keep: Sequence[str], older_than: datetime) -> list[Table]:
     """Stage tables of `runs` that nobody names and that are older.
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -83,11 +84,12 @@ class StageFiles:
         """All files of a run by name."""
         return await self._listed(session, self._names.folder(run))
 
-    async def of_runs(self, session: Session, pipeline: str, runs: Collection[RunId]) -> list[Listed]:
-        """All files of some runs of a pipeline, in one statement however many runs they are."""
-        hashes = {run.hash for run in runs}
-        found = await self._listed(session, f"{pipeline}/")
-        return [file for file in found.values() if file.name.split("/")[1] in hashes]
+    async def of_pipeline(self, session: Session, pipeline: str) -> dict[str, list[Listed]]:
+        """All files of a pipeline by their run's hash, in one statement."""
+        found: defaultdict[str, list[Listed]] = defaultdict(list)
+        for file in (await self._listed(session, f"{pipeline}/")).values():
+            found[file.name.split("/")[1]].append(file)
+        return found
 
     async def _listed(self, session: Session, folder: str) -> dict[str, Listed]:
         found = await session.records(f"LIST {self._names.location(folder)}")

@@ -7,7 +7,7 @@ wrote it, or in one that was opened afterwards (design: sessions see their own c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,7 @@ from loaders.retention import Limits, Retired
 from loaders.snowflake import checks, copying, looking, preparing, retiring
 from loaders.snowflake.archiving import archive as archived
 from loaders.snowflake.detached import unblocked
-from loaders.snowflake.files import StageFiles
+from loaders.snowflake.files import Listed, StageFiles
 from loaders.snowflake.merge import Merge
 from loaders.snowflake.names import names, require_distinct
 from loaders.snowflake.recent import Recent
@@ -165,6 +165,10 @@ class SnowflakeLoader:
         async with self._turn, self._reading(attempt, Phase.TARGET_CLEANING) as work:
             return await retiring.retire(work, attempt, column, before, limits)
 
+    async def staged_runs(self) -> Collection[str]:
+        async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
+            return {*await self._staged_files(work), *await looking.staged_runs(work)}
+
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
     ) -> int:
@@ -172,14 +176,18 @@ class SnowflakeLoader:
             return 0
         kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
-            # a first attempt may have died before it made the stage
-            made = self._made.stage or await preparing.stage_there(work.session, work.names)
-            staged = await self._files.of_runs(work.session, self._pipeline, runs) if made else []
-            old = {file.name for file in staged if file.modified < older_than}
+            staged = await self._staged_files(work)
+            found = [file for run in runs for file in staged.get(run.hash, ())]
+            old = {file.name for file in found if file.modified < older_than}
             removed = await self._files.remove(work.session, old - kept, "sweep")
             tables = await looking.orphan_tables(work, runs, keep_tables, older_than)
             await looking.drop(work, tables, "sweep")
             return removed + len(tables)
+
+    async def _staged_files(self, work: Work) -> Mapping[str, Sequence[Listed]]:
+        """The pipeline's files by their run's hash. A first attempt may have died before it made the stage."""
+        made = self._made.stage or await preparing.stage_there(work.session, work.names)
+        return await self._files.of_pipeline(work.session, self._pipeline) if made else {}
 
     async def aclose(self) -> None:
         """Nothing is held between calls."""

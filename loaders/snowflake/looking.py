@@ -145,6 +145,11 @@ async def tables_of_run(work: Work, attempt: Attempt) -> list[Name]:
     return [work.names.staged.beside(name) for name, _ in await stage_tables(work) if name.startswith(prefix)]
 
 
+async def staged_runs(work: Work) -> set[str]:
+    """Hashes of the runs that have a stage table."""
+    return {found for name, _ in await stage_tables(work) if (found := work.names.run_hash(name)) is not None}
+
+
 async def orphan_tables(
     work: Work, runs: Collection[RunId], keep: Sequence[str], older_than: datetime
 ) -> list[Name]:

@@ -3,7 +3,8 @@
 Taking a run whose lease expired is the claim itself, and raising the fence before this phase has waited
 out any merge of an older attempt. What is left: runs of the pipeline whose worker is gone are counted for
 the operator, and what unfinished and superseded runs staged and none that can go on names is removed. A finished
-run's own clean-up removes what it staged, or leaves it on purpose; that is never touched here.
+run's own clean-up removes what it staged, or leaves it on purpose; of such a run only that is removed which came
+after its clean-up, from a worker that was fenced meanwhile (`leftovers`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from service.bench import Bench
+from service.phases.leftovers import left_by_finished
 from service.phases.outcome import Outcome, recorded
 from state.model import Run, RunStatus
 
@@ -31,6 +33,8 @@ async def perform(bench: Bench) -> Outcome:
     ]
     left = [run for run in runs if dead_attempts(run, now) or run.superseded_by]
     swept = await sweep(bench, left, now - orphan_age(bench)) if left else 0
+    if finished := await left_by_finished(bench, [*runs, bench.run], now):
+        swept += await bench.loader.sweep(finished, [], [], now + ORPHAN_AGE)  # whatever the clocks say
     return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})
 
 

@@ -248,6 +248,31 @@ class SweepsOtherPipelines(MemoryLoader):
         return await super().sweep({*runs, *theirs}, keep, keep_tables, older_than)
 
 
+class SweepsNothingOfMergedRuns(MemoryLoader):
+    async def sweep(self, runs, keep, keep_tables, older_than):
+        open_runs = [run for run in runs if self._stored(run) is None]
+        return await super().sweep(open_runs, keep, keep_tables, older_than)
+
+
+class TellsNoFiles(MemoryLoader):
+    async def staged_runs(self):
+        files, self.target.files = self.target.files, {}
+        try:
+            return await super().staged_runs()
+        finally:
+            self.target.files = files
+
+
+class TellsNoStageTables(MemoryLoader):
+    async def staged_runs(self):
+        return {name.split("/")[1] for name in self.target.files if name.startswith(f"{self._pipeline}/")}
+
+
+class TellsFilesOfOtherPipelines(MemoryLoader):
+    async def staged_runs(self):
+        return {*await super().staged_runs(), *(name.split("/")[1] for name in self.target.files)}
+
+
 class ClosesOnce(MemoryLoader):
     closed = False
 
@@ -299,5 +324,9 @@ STAGE = {
     "sweeps the young": SweepsTheYoung,
     "sweeps all runs of the pipeline": SweepsAllRunsOfThePipeline,
     "sweeps other pipelines": SweepsOtherPipelines,
+    "sweeps nothing of merged runs": SweepsNothingOfMergedRuns,
+    "tells no files": TellsNoFiles,
+    "tells no stage tables": TellsNoStageTables,
+    "tells files of other pipelines": TellsFilesOfOtherPipelines,
     "closes once": ClosesOnce,
 }

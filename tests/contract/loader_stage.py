@@ -293,6 +293,38 @@ async def sweep_leaves_other_runs_alone(make) -> None:
         assert d.place.files() == sorted(chunk.name for run in (other, theirs) for chunk in run.manifest.chunks)
 
 
+async def runs_that_have_anything_staged_are_told(make) -> None:
+    async with desk(make) as d:
+        loader, theirs = d.loader(), d.loader(pipeline="q")
+        assert set(await loader.staged_runs()) == set()
+        both = await d.stage(loader, attempt(1), rows(("a", 1, 1)))
+        file = await d.put(loader, attempt(2, NEXT), rows(("b", 1, 1, START + HOUR)))
+        await d.put(theirs, attempt(pipeline="q"), rows(("c", 1, 1)))
+        assert set(await loader.staged_runs()) == {attempt().run.hash, attempt(2, NEXT).run.hash}
+        d.place.remove_file(both.manifest.chunks[0].name)
+        assert set(await loader.staged_runs()) == {attempt().run.hash, attempt(2, NEXT).run.hash}
+        await loader.sweep([attempt().run], [], [], soon())
+        assert set(await loader.staged_runs()) == {attempt(2, NEXT).run.hash}
+        d.place.remove_file(file.chunks[0].name)
+        assert set(await loader.staged_runs()) == set()
+
+
+async def what_a_fenced_attempt_left_of_a_run_that_was_cleaned_is_swept(make) -> None:
+    async with desk(make) as d:
+        fenced = await d.stage(d.loader(), attempt(1), rows(("a", 1, 1)))
+        loader = d.loader()
+        staged = await d.stage(loader, attempt(2), rows(("a", 1, 1)))
+        await staged.merge()
+        await loader.clean(attempt(2), staged.manifest, None)
+        chunk, path = d.file(attempt().run, rows(("a", 1, 1)))
+        await fenced.loader.put(attempt(1), chunk, path)
+        await fenced.loader.copy(attempt(1), manifest_of(WINDOW, [chunk]), CONTRACT)
+        assert set(await loader.staged_runs()) == {attempt().run.hash}
+        assert await loader.sweep([attempt().run], [], [], soon()) == 2
+        assert (d.place.files(), d.place.stage_tables()) == ([], [])
+        assert d.values() == {"a": 1}
+
+
 async def aclose_is_harmless_when_repeated(make) -> None:
     async with desk(make) as d:
         loader = d.loader()
@@ -328,6 +360,8 @@ CLAUSES = {
         sweep_keeps_what_is_named,
         sweep_leaves_what_is_young,
         sweep_leaves_other_runs_alone,
+        runs_that_have_anything_staged_are_told,
+        what_a_fenced_attempt_left_of_a_run_that_was_cleaned_is_swept,
         aclose_is_harmless_when_repeated,
     )
 }

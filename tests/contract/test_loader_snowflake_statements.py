@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,16 @@ async def test_an_empty_window_in_append_mode_takes_its_transaction(snowflake_pl
     async with desk(lambda _folder: snowflake_place) as d:
         await window(d, recorder, 1, 1, **APPEND)
         assert await window(d, recorder, 2, 0) == told("empty, append")
+
+
+async def test_a_look_for_leftovers_takes_the_statements_of_the_page(snowflake_place):
+    recorder = Recorder(snowflake_place)
+    async with desk(lambda _folder: snowflake_place) as d:
+        await window(d, recorder, 1, 1)
+        recorder.new()
+        assert await d.loaders[0].staged_runs() == set()
+        [told] = re.findall(r"leftovers of finished runs: (\d+) statements", PAGE.read_text())
+        assert len(recorder.new()) == int(told)
 
 
 async def test_no_statement_in_a_transaction_defines_anything_g3(snowflake_place):
