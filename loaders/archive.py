@@ -61,6 +61,13 @@ class Archive:
 
     def _keep(self, chunk: Chunk, source: Path) -> bool:
         shelf = self._opened()
+        if self._place.store is None and one_file(Path(shelf.where(chunk.name)), source):
+            raise ConfigurationError(
+                f"the archive {self._place.url} is the stage that is cleaned: nothing would be kept",
+                hint=f"Give {SETTING} another folder; what is staged is still there.",
+                code="archive_place",
+                path=SETTING,
+            )
         if self._held(shelf, chunk):
             return False
         if not source.is_file():
@@ -99,6 +106,11 @@ class Archive:
         if self._shelf is None:
             self._shelf = shelf_of(self._place, self._port)
         return self._shelf
+
+
+def one_file(path: Path, other: Path) -> bool:
+    """Whether two paths are one file, which is there."""
+    return path.exists() and other.exists() and path.samefile(other)
 
 
 class Folder:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loaders.archive import Archive
 from loaders.archive_settings import SETTING as ARCHIVE
+from loaders.duckdb.settings import DuckDBStage
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from service import functions
 from service.app import account_of, connect, spool_directory, target_of
@@ -124,7 +125,16 @@ async def archive(config: PipelineConfig) -> list[Check]:
         return []
     if place.stage is not None:
         return await archive_stage(config, place.stage)
+    if in_its_own_stage(config):
+        hint = f"Give {ARCHIVE} another folder."
+        return [Check(ARCHIVE, False, "it is the stage that is cleaned: nothing would be kept", hint)]
     return [await Archive(place, direct).check(pipeline)]
+
+
+def in_its_own_stage(config: PipelineConfig) -> bool:
+    """Whether chunks are archived in the folder that they are removed from."""
+    stage, place = config.stage_system, config.phases.stage_cleaning.archive
+    return isinstance(stage, DuckDBStage) and stage.directory.absolute() == Path(place or "").absolute()
 
 
 async def archive_stage(config: PipelineConfig, place: str) -> list[Check]:

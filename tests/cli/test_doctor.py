@@ -66,6 +66,10 @@ def no_archive(pipeline: Pipeline, _patch) -> None:
     pipeline.save(phases={"stage_cleaning": {"archive": str(pipeline.root / "file" / "x")}})
 
 
+def the_stage_as_archive(pipeline: Pipeline, _patch) -> None:
+    pipeline.save(phases={"stage_cleaning": {"archive": str(pipeline.root / "stage")}})
+
+
 BROKEN: dict[str, list[tuple[Break, str, str]]] = {
     "phases.audit.function": [
         (setting("phases", audit={"function": "nowhere:run"}), "cannot import the user function", "PYTHONPATH"),
@@ -88,7 +92,10 @@ BROKEN: dict[str, list[tuple[Break, str, str]]] = {
         (no_database, "warehouse.duckdb", ""),
     ],
     "target_system.table": [(a_view, "events is a view", "Name a table")],
-    "phases.stage_cleaning.archive": [(no_archive, "cannot be made", "may write to")],
+    "phases.stage_cleaning.archive": [
+        (no_archive, "cannot be made", "may write to"),
+        (the_stage_as_archive, "nothing would be kept", "another folder"),
+    ],
 }
 TELLING = {"configuration", "duckdb", "target_system columns"}
 """Lines that only tell: what would make them fail fails another check, or the command."""

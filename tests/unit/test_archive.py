@@ -160,6 +160,20 @@ async def test_a_truncated_or_other_file_of_that_name_is_an_error_and_stays(tmp_
     assert kept.read_bytes() == there
 
 
+async def test_the_stage_that_is_cleaned_is_no_archive_whatever_it_is_called(tmp_path):
+    """What is in it was taken for archived, and then removed."""
+    chunk, _ = chunk_of(tmp_path)
+    staged = tmp_path / "stage" / chunk.name
+    staged.parent.mkdir(parents=True)
+    staged.write_bytes(b"rows")
+    (tmp_path / "other name").symlink_to(tmp_path / "stage")
+    for name in ("stage", "other name"):
+        with pytest.raises(ConfigurationError, match="nothing would be kept") as caught:
+            await Archive(ArchivePlace(str(tmp_path / name)), direct).keep(chunk, staged)
+        assert caught.value.path == "phases.stage_cleaning.archive"
+    assert await Archive(ArchivePlace(str(tmp_path / "stage" / "kept")), direct).keep(chunk, staged) is True
+
+
 async def test_a_file_that_was_cut_off_is_not_there_under_its_name(tmp_path):
     chunk, path = chunk_of(tmp_path)
     port = breaking("loader.archive.rename")
