@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,14 +27,20 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def account_of(config: PipelineConfig, port: Port = direct) -> AsyncIterator[Account | None]:
-    """The Snowflake account of a configuration, not yet logged in; None if it has none."""
+async def account_of(
+    config: PipelineConfig, port: Port = direct, hear: Callable[[str, str], None] | None = None
+) -> AsyncIterator[Account | None]:
+    """The Snowflake account of a configuration, not yet logged in; None if it has none.
+
+    `hear` is told of every statement: its first word, and what became of it.
+    """
     if config.snowflake_connection is None:
         yield None
         return
     from state.snowflake.session import Account  # noqa: PLC0415 its library only where it is used
+    from state.snowflake.statements import deaf  # noqa: PLC0415
 
-    async with aclosing(Account(config.snowflake_connection, port=port)) as account:
+    async with aclosing(Account(config.snowflake_connection, port=port, hear=hear or deaf)) as account:
         yield account
 
 

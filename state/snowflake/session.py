@@ -23,6 +23,7 @@ from state.snowflake.login import Login
 from state.snowflake.names import text
 from state.snowflake.parameters import differing, parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
+from state.snowflake.statements import Hear, deaf, told
 from state.snowflake.submitted import ABORT_SECONDS, Answer, Row, Submitted, answer_of
 from state.snowflake.tag import Tag
 from state.snowflake.values import bound
@@ -69,6 +70,8 @@ class Session:
         settings: SnowflakeConnection,
         reopen: Opener,
         clock: Callable[[], float],
+        *,
+        hear: Hear,
     ) -> None:
         self._connection = connection
         self._tag = tag
@@ -76,6 +79,7 @@ class Session:
         self._longest = settings.statement_timeout_seconds + settings.request_timeout_seconds
         self._reopen = reopen
         self._clock = clock
+        self._hear = hear
         self._sent_at = clock()
         self._turn = asyncio.Lock()
         self._untouched = False
@@ -144,16 +148,20 @@ class Session:
                 raise TransientError(f"{self._doing(verb)}: the session is closed", code="session_gone")
             if long and self.in_transaction:
                 raise ValueError(f"{verb} in a transaction cannot be taken up again by its id")
-            try:
-                answer = await (self._submitted(sql, values) if long else self._sent(sql, values))
-            except vendor.Error as error:
-                answer = await self._after(error, sql, values)
-            except asyncio.CancelledError:
-                await self.close()
-                raise
+            with told(self._hear, verb):
+                answer = await self._answered(sql, values, long)
             self._untouched = False
             self.in_transaction = verb in BEGINS or (self.in_transaction and verb not in ENDS)
             return answer
+
+    async def _answered(self, sql: str, values: Sequence[Any], long: bool) -> Answer:
+        try:
+            return await (self._submitted(sql, values) if long else self._sent(sql, values))
+        except vendor.Error as error:
+            return await self._after(error, sql, values)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
 
     async def _after(self, error: vendor.Error, sql: str, values: Sequence[Any]) -> Answer:
         """Raise what the error means, unless a kept session was over before anything was asked of it."""
@@ -195,9 +203,9 @@ class Session:
 
     async def _submit(self, sql: str, values: Sequence[Any]) -> Submitted:
         with self._cursor() as cursor:
-            told = await cursor.execute_async(sql, _given(values), _statement_params={"QUERY_TAG": str(self._tag)})
+            sent = await cursor.execute_async(sql, _given(values), _statement_params={"QUERY_TAG": str(self._tag)})
         doing, reopen = self._doing(_verb(sql)), partial(self._reopen, self._tag)
-        return Submitted(self._connection, told["queryId"], doing, reopen, self._clock)
+        return Submitted(self._connection, sent["queryId"], doing, reopen, self._clock)
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
@@ -232,7 +240,10 @@ def _verb(sql: str) -> str:
 
 
 class Account:
-    """The sessions of this process with one account. Idle ones cost nothing: nobody keeps them alive."""
+    """The sessions of this process with one account. Idle ones cost nothing: nobody keeps them alive.
+
+    `hear` is told of every statement.
+    """
 
     def __init__(
         self,
@@ -240,9 +251,11 @@ class Account:
         *,
         clock: Callable[[], float] = time.monotonic,
         port: Port = direct,
+        hear: Hear = deaf,
     ) -> None:
         self._settings = settings
         self._clock = clock
+        self._hear = hear
         self._login = Login(settings, clock=clock, port=port)
         self._idle: list[tuple[Session, float]] = []
         self._closed = False
@@ -298,7 +311,7 @@ class Account:
         return self._session(await self._connected(tag), tag)
 
     def _session(self, connection: Connection, tag: Tag) -> Session:
-        return Session(connection, tag, self._settings, self._connected, self._clock)
+        return Session(connection, tag, self._settings, self._connected, self._clock, hear=self._hear)
 
     async def _connected(self, tag: Tag) -> Connection:
         """Log in and read the parameters back: none is trusted because it was asked for (N-4)."""
