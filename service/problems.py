@@ -144,7 +144,8 @@ def _problem(at: _Context) -> Problem:
         keys = known_keys(at.keys[:-1], at.data)
         remedy = f"{nearest(at.name, keys)}Known here: {', '.join(keys)}." if keys else "Remove it."
         return Problem(path, f"{at.name} is no known key", remedy)
-    if at.secret and kind in ("model_type", "model_attributes_type", "dict_type"):
+    is_group = at.setting is not None and bool(at.setting.groups)
+    if at.secret and not is_group and kind in ("model_type", "model_attributes_type", "dict_type"):
         remedy = f"Give a reference: {at.name}: {{env: NAME}} or {{file: PATH}}."
         return Problem(path, "a secret must not be written here", remedy, value=HIDDEN)
     if kind == "union_tag_invalid":

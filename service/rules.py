@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from loaders.base import Mode
+from service.notify import rules as notify
 from service.problems import Problem, Severity
 from service.settings import WAREHOUSE_LEASE_SECONDS, PipelineConfig
 from state.windows import Calendar, parse_width
@@ -220,16 +221,6 @@ def spool_holds_a_chunk(config: PipelineConfig) -> Iterator[Problem]:
         )
 
 
-def nobody_is_told_yet(config: PipelineConfig) -> Iterator[Problem]:
-    told = config.pipeline_metadata.notifications
-    if told.slack_webhook is not None or told.email:
-        yield _warning(
-            "pipeline_metadata.notifications",
-            "this version sends no notifications",
-            "Watch the exit code of `sluiceway run`; the settings are kept for a later version.",
-        )
-
-
 def memory_forgets(config: PipelineConfig) -> Iterator[Problem]:
     if config.drive_table.type == "memory":
         yield _warning(
@@ -309,7 +300,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("stage_system.table", "phases.source_to_stage_transfer"), own_reading_needs_a_table),
     Rule(("limits",), waits_grow),
     Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),
-    Rule(("pipeline_metadata.notifications",), nobody_is_told_yet),
+    *(Rule((notify.PATH,), judge) for judge in notify.JUDGES),
     Rule(("drive_table.type",), memory_forgets),
     Rule(("snowflake_connection", "target_system.type", "drive_table.type"), snowflake_needs_a_connection),
     Rule(("stage_system.type", "target_system.type"), stage_is_the_targets),

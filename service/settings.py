@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
@@ -19,9 +19,10 @@ from loaders.registry import StageSettings, TargetSettings
 from loaders.retention import Limits as RetentionLimits
 from service.cron import check_cron
 from service.instants import at_most_a_year, instant, is_retention, retention, zone_name
+from service.notify.settings import Email, Notifications
 from state.model import Phase
 from state.registry import DriveSettings
-from state.settings import Group, Secret
+from state.settings import Group
 from state.snowflake.settings import SnowflakeConnection
 from state.sqlite.settings import LocalDriveSettings
 from state.windows import Tiling, parse_width
@@ -34,20 +35,8 @@ Bytes = Annotated[int, Field(strict=True, ge=1024)]
 WholeSeconds = Annotated[int, Field(strict=True, ge=0, le=YEAR_SECONDS)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=YEAR_SECONDS, allow_inf_nan=False)]
 Percent = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
-Email = Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
 Instant = Annotated[datetime, BeforeValidator(instant)]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
-
-
-class Notifications(Group):
-    """Who is told what."""
-
-    slack_webhook: Secret | None = None
-    """Webhook of a Slack channel, as a reference. Default none."""
-    email: tuple[Email, ...] = ()
-    """Addresses that get a mail. Default none."""
-    on: tuple[Literal["failed", "quarantined", "recovered"], ...] = ("quarantined", "recovered")
-    """What is told. Default quarantined and recovered: a failure that goes on by itself needs nobody."""
 
 
 class PipelineMetadata(Group):

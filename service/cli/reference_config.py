@@ -11,6 +11,7 @@ from service.config import template
 from service.live import CHANGES
 from service.reference import Setting, kinds, members, settings
 from service.settings import PipelineConfig
+from state.settings import Secret
 
 SECRET = "secret: `{env: NAME}` or `{file: PATH}`"
 FORMATS: Mapping[str, str] = {"path": "path", "date-time": "instant"}
@@ -73,7 +74,8 @@ def kind(setting: Setting) -> str:
 
 def words(schema: Mapping[str, Any], named: Mapping[str, Any]) -> str:
     if "$ref" in schema:
-        return words(named[schema["$ref"].removeprefix("#/$defs/")], named)
+        name = schema["$ref"].removeprefix("#/$defs/")
+        return SECRET if name == Secret.__name__ else words(named[name], named)
     if "anyOf" in schema:
         found = [words(each, named) for each in schema["anyOf"] if each.get("type") != "null"]
         return " or ".join(found)
@@ -83,7 +85,7 @@ def words(schema: Mapping[str, Any], named: Mapping[str, Any]) -> str:
         case "array":
             return f"list of {words(schema['items'], named)}"
         case "object":
-            inner = schema.get("additionalProperties")
+            inner = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
             return f"names, each with {words(inner, named)}" if isinstance(inner, dict) else "any group"
         case "integer" | "number" as number:
             return ("whole number" if number == "integer" else "number") + limits(schema)

@@ -210,6 +210,11 @@ CANARY = "c4n4ry-s3cr3t"
         changed("source_system.endpoint", f"ftp://user:{CANARY}@es.example.com"),
         changed("source_system.endpoint", f"ftp://es.example.com?token={CANARY}"),
         changed("pipeline_metadata.notifications", {"slack_webhook": f"https://hooks.example.com/{CANARY}"}),
+        changed("pipeline_metadata.notifications", {"webhook": f"https://hooks.example.com/{CANARY}"}),
+        changed("pipeline_metadata.notifications", {"webhook": {"url": f"https://hooks.example.com/{CANARY}"}}),
+        changed("pipeline_metadata.notifications", {"webhook": {"headers": {"Authorization": CANARY}}}),
+        changed("pipeline_metadata.notifications", {"webhook": {"headers": CANARY, "signing_key": CANARY}}),
+        changed("pipeline_metadata.notifications", {"smtp": {"password": CANARY}}),
         changed("snowflake_connection", {"password": CANARY}),
         changed("drive_table", [CANARY]),
     ],
@@ -304,7 +309,6 @@ def test_append_refuses_a_lookback_and_asks_for_a_steady_cursor():
         ("target_system.version", "updated_at", "windows.lookback_seconds"),
         ("phases.audit", {"enabled": False}, "phases.stage_cleaning.enabled"),
         ("drive_table", {"type": "memory"}, "drive_table.type"),
-        ("pipeline_metadata.notifications", {"email": ["a@b.c"]}, "pipeline_metadata.notifications"),
     ],
 )
 def test_advice_is_a_warning_and_keeps_nothing_from_running(path, value, at):

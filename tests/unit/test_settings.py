@@ -25,7 +25,16 @@ PROMISED = {
     "pipeline_metadata": {
         "pipeline_name": "flights",
         "owner_email": None,
-        "notifications": {"slack_webhook": None, "email": [], "on": ["quarantined", "recovered"]},
+        "notifications": {
+            "slack_webhook": None,
+            "webhook": None,
+            "email": [],
+            "smtp": None,
+            "on": ["quarantined", "audit_mismatch", "freshness_missed", "recovered"],
+            "gather_seconds": 10,
+            "spacing_seconds": 60,
+            "repeat_after_seconds": 14_400,
+        },
     },
     "windows": {
         "start": "2013-01-01T00:00:00Z",
