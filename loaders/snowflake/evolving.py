@@ -50,8 +50,8 @@ class Evolution:
         found = await look(self.session, self.table)
         if found is None:
             raise PermanentError(
-                f"the target {self.table} was dropped while it was prepared",
-                hint="Find out who dropped it; a retry makes it again.",
+                f"the target {self.table} is not seen after it was made: another role's, or dropped meanwhile",
+                hint="If it is there, grant the role what `sluiceway doctor` names; else a retry makes it again.",
                 code="target_gone",
             )
         return found
