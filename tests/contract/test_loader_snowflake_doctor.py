@@ -8,7 +8,7 @@ import pytest
 
 from loaders.snowflake.loader import SnowflakeLoader
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
-from state.errors import ConfigurationError
+from state.errors import ConfigurationError, PermanentError
 from tests.contract.loader_desk import CONTRACT, attempt, desk, rows
 from tests.contract.loader_snowflake import SnowflakePlace
 from tests.contract.snowflake_rights import EMPTY, LOADS, failed, grants_in, limited, loading, shown, told
@@ -109,6 +109,15 @@ async def test_what_the_role_does_not_see_is_found_all_the_same_n11(d, role, thi
     assert (check.name, grants_in(check.hint)[0]) == (name, grant)
     d.place.query(grant)
     assert failed(await d.loader(account=d.place.another_account(role=role.name)).check()) == []
+
+
+async def test_a_run_that_does_not_see_the_target_says_whose_it_may_be(d, role):
+    """CREATE TABLE IF NOT EXISTS is content with a table that the role may not see."""
+    await d.loader().prepare(CONTRACT)
+    role.has(grant for grant in loading(d.place) if not grant[2].endswith(".EVENTS"))
+    with pytest.raises(PermanentError, match="another role's") as caught:
+        await d.loader(account=d.place.another_account(role=role.name)).prepare(CONTRACT)
+    assert "sluiceway doctor" in caught.value.hint
 
 
 async def test_what_is_to_be_made_needs_the_right_to_make_it(d, role):
