@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.servers.environments import Environment
+from tests.servers.guard import started
 from tests.servers.mariadb import free_port
 
 EMULATOR = Environment("gcs", ("gcp-storage-emulator==2026.7.19",))
@@ -48,7 +49,7 @@ class GcsServer:
         """Start it and wait until it listens; raises RuntimeError with its log if it does not."""
         command = [EMULATOR.python(), "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--quiet"]
         with (self._work / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = started(
                 [*command, "--port", str(self.port), "--in-memory"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -22,6 +22,7 @@ from typing import Any
 import pymysql
 
 from state.mysql.settings import MysqlDriveSettings
+from tests.servers.guard import started
 from tests.unit.search_tls import CERTIFICATE, KEY
 
 START_SECONDS = 120
@@ -65,7 +66,7 @@ class MariaServer:
         if not self._is_made:
             self._make()
         with (self._work / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = started(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._work
             )
         began = time.monotonic()

@@ -17,6 +17,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.servers.guard import started
 from tests.servers.mariadb import program
 from tests.servers.s3 import free_ports
 
@@ -59,7 +60,7 @@ class Prometheus:
         targets = json.dumps([instance_of(port) for port in self._ports])
         (self._work / "config.yml").write_text(CONFIG.format(work=self._work, targets=targets))
         with (self._work / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = started(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         began = time.monotonic()
         while not self._is_ready():
             if self._process.poll() is not None or time.monotonic() - began > START_SECONDS:

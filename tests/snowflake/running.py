@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.servers.guard import started
 from tests.snowflake.environment import SERVER
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ class SnowflakeServer:
     def start(self) -> SnowflakeServer:
         """Start it and wait until it answers; raises RuntimeError with the end of its log if it does not."""
         with (self.home / "log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = started(
                 [SERVER.python(), "-m", "tests.snowflake.server", "0", self.home],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

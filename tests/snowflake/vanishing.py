@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.servers.guard import started
+
 
 async def main(connection: dict[str, Any], *statements: str) -> None:
     from snowflake.connector import aio
@@ -32,7 +34,7 @@ async def main(connection: dict[str, Any], *statements: str) -> None:
 def client(place: Any, *statements: str, **parameters: Any) -> Iterator[subprocess.Popen[str]]:
     """A process that has run the statements; it is killed at the end at the latest."""
     connection = {**place.connection, "session_parameters": parameters}
-    process = subprocess.Popen(
+    process = started(
         [sys.executable, "-m", "tests.snowflake.vanishing", json.dumps(connection), *statements],
         stdout=subprocess.PIPE,
         text=True,
