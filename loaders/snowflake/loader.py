@@ -87,7 +87,7 @@ class SnowflakeLoader:
         require_distinct(contract.schema.names, self._target.names)
         require_types(contract, self._needs)
         async with self._working(None, Phase.PRE_VALIDATION) as work:
-            return await preparing.prepare(work, self._made, contract, self._needs.steady)
+            return await preparing.prepare(work, self._made, contract, self._needs.steady, self._alone)
 
     async def raise_fence(self, attempt: Attempt) -> None:
         async with self._turn, self._working(attempt, Phase.STALE_PIPELINE_HANDLING) as work:
@@ -215,6 +215,19 @@ class SnowflakeLoader:
         writer = self._writers.get(FENCE if attempt is None else attempt.run.hash)
         async with self._account.session(tag, fresh=True, known=writer) as session, self._knowing():
             yield self._work(session)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Session]:
+        """A session that is opened while another one holds the fence: it sees whatever was merged or defined
+        before, and nothing of it is under way."""
+        async with self._working(None, Phase.PRE_VALIDATION) as holder:
+            with self._port("loader.prepare.lock"):
+                await holder.session.rows("BEGIN")
+                await holder.ledger.take_fence()
+            tag = self._tag(None, Phase.PRE_VALIDATION.value)
+            async with self._account.session(tag, fresh=True) as session:
+                yield session
+            await holder.session.rows("ROLLBACK")
 
     @asynccontextmanager
     async def _knowing(self) -> AsyncIterator[None]:

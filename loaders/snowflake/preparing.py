@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loaders.snowflake.copying import STAGE_OWN, stage_columns
-from loaders.snowflake.evolving import Evolution
+from loaders.snowflake.evolving import Alone, Evolution
 from loaders.snowflake.looking import exists
 from loaders.snowflake.names import Names, spelled
 from loaders.snowflake.schema import Wanted, look, wanted
@@ -31,8 +31,9 @@ class Made:
         self.empty = ""
 
 
-async def prepare(work: Work, made: Made, contract: Contract, steady: Sequence[str]) -> str:
-    """Everything is there afterwards; returns the target's identity. One statement where it was already."""
+async def prepare(work: Work, made: Made, contract: Contract, steady: Sequence[str], alone: Alone) -> str:
+    """Everything is there afterwards; returns the target's identity. One statement where it was already. `alone`:
+    see `Evolution`."""
     rule = work.settings.names
     want = wanted(contract.schema, rule)
     await require_ledger(work, made)
@@ -43,7 +44,7 @@ async def prepare(work: Work, made: Made, contract: Contract, steady: Sequence[s
         work.settings.on_type_conflict,
         frozenset(spelled(name, rule) for name in steady),
         work.port,
-        work.ledger.touch,
+        alone,
     ).prepare(want)
     await require_empty(work, made, contract, want)
     return found.identity
