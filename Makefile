@@ -28,7 +28,7 @@ check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
 
 test: $(VENV)/.installed ## every test that this machine can run, real servers included
 	@$(BIN)/python -m tests.servers.install
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist worksteal
 
 test-pythons: $(VENV)/.installed ## the unit tests on the other interpreters found (3.11-3.13), and which were not found
 	@$(BIN)/python -m tests.pythons

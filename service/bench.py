@@ -19,6 +19,15 @@ from state.errors import SluicewayError
 from state.model import Attempt, Phase, Run
 
 
+def never() -> bool:
+    """Nobody tells this process to stop."""
+    return False
+
+
+class Stopping(Exception):
+    """The process is told to stop, and the run stands at a checkpoint."""
+
+
 @dataclass
 class Bench:
     """One attempt's tools. `connector` belongs to this attempt alone (it holds one snapshot set)."""
@@ -31,6 +40,8 @@ class Bench:
     lease: Lease
     emit: Emit
     retry: RetryPolicy
+    stopping: Callable[[], bool] = never
+    """True once the process is told to stop: the run is let go at its next checkpoint."""
     _contract: Contract | None = None
 
     @property
@@ -46,6 +57,11 @@ class Bench:
         if self._contract is None:
             self._contract = await self.connector.contract()
         return self._contract
+
+    def go_on(self) -> None:
+        """At a checkpoint. Raises `Stopping` if the process is told to stop."""
+        if self.stopping():
+            raise Stopping
 
     def on_retry(self, phase: Phase) -> OnRetry:
         """Tell the listeners about a retry in `phase`."""

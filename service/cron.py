@@ -43,3 +43,16 @@ def _number(part: str, names: tuple[str, ...]) -> int:
     if part.isascii() and part.isdigit() and len(part) <= 2:
         return int(part)
     return names.index(part.lower()) if part and part.lower() in names else -1
+
+
+def weekdays(field: str) -> list[str]:
+    """The days that the fifth field of a checked cron line names, as `sun` to `sat`, in this order."""
+    found: set[int] = set()
+    for item in field.split(","):
+        match = _ITEM.fullmatch(item)
+        if match is None:
+            raise ValueError(f"{item!r} is no weekday of a cron line")
+        first = _number(match["first"], tuple(_DAYS)) if match["first"] else 0
+        last = _number(match["last"], tuple(_DAYS)) if match["last"] else (first if match["first"] else 6)
+        found.update(day % 7 for day in range(first, last + 1, int(match["step"] or 1)))
+    return [_DAYS[day] for day in sorted(found)]

@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from service.reference import Keys, Setting, found, kinds, known_keys
+from service.settings import PipelineConfig
 from state.errors import ConfigurationError
+from state.settings import Group
 
 SHOWN = 60
 """Characters of a wrong value that are repeated."""
@@ -79,6 +81,7 @@ class _Context:
     error: ErrorDetails
     setting: Setting | None
     data: Any
+    root: type[Group]
 
     @property
     def name(self) -> str:
@@ -89,13 +92,13 @@ class _Context:
         return looks_secret(self.keys) or (self.setting is not None and self.setting.is_secret)
 
 
-def complaints(error: ValidationError, data: Any) -> list[Problem]:
-    """All that pydantic found, one problem for each place."""
+def complaints(error: ValidationError, data: Any, root: type[Group] = PipelineConfig) -> list[Problem]:
+    """All that pydantic found in the settings `root`, one problem for each place."""
     found_problems: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         keys = real_keys(detail["loc"], data)
-        setting = found([key for key in keys if isinstance(key, str)], data)
-        problem = _problem(_Context(keys, detail, setting, data))
+        setting = found([key for key in keys if isinstance(key, str)], data, root)
+        problem = _problem(_Context(keys, detail, setting, data, root))
         found_problems.setdefault(problem.path, problem)
     return _without_consequences(list(found_problems.values()))
 
@@ -141,7 +144,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def _problem(at: _Context) -> Problem:
     kind, path = at.error["type"], ".".join(str(key) for key in at.keys)
     if kind == "extra_forbidden":
-        keys = known_keys(at.keys[:-1], at.data)
+        keys = known_keys(at.keys[:-1], at.data, at.root)
         remedy = f"{nearest(at.name, keys)}Known here: {', '.join(keys)}." if keys else "Remove it."
         return Problem(path, f"{at.name} is no known key", remedy)
     is_group = at.setting is not None and bool(at.setting.groups)

@@ -77,9 +77,9 @@ def settings(group: type[Group] = PipelineConfig, under: tuple[str, ...] = ()) -
             yield from settings(inner, setting.keys)
 
 
-def found(keys: Sequence[str | int], data: Any) -> Setting | None:
+def found(keys: Sequence[str | int], data: Any, root: type[Group] = PipelineConfig) -> Setting | None:
     """The setting at `keys` of the configuration `data`, which says of which kind a group is."""
-    group: type[Group] | None = PipelineConfig
+    group: type[Group] | None = root
     setting = None
     for depth, key in enumerate(keys):
         if group is None or key not in group.model_fields:
@@ -90,11 +90,11 @@ def found(keys: Sequence[str | int], data: Any) -> Setting | None:
     return setting
 
 
-def known_keys(keys: Sequence[str | int], data: Any) -> list[str]:
+def known_keys(keys: Sequence[str | int], data: Any, root: type[Group] = PipelineConfig) -> list[str]:
     """The keys that the group at `keys` may have; empty if there is no such group."""
     if not keys:
-        return list(PipelineConfig.model_fields)
-    setting = found(keys, data)
+        return list(root.model_fields)
+    setting = found(keys, data, root)
     for key in keys:
         data = data.get(key) if isinstance(data, Mapping) else None
     group = chosen(setting.groups, data) if setting else None

@@ -75,6 +75,9 @@ class Windows(Group):
     lookback_seconds: WholeSeconds = 0
     """Seconds before a window's start that are read again, for rows that came late. Needs merge mode. Default 0:
     what is read twice is paid for twice."""
+    freshness_seconds: WholeSeconds | None = None
+    """Seconds that the target may be behind the source before somebody is told (`notifications.on:
+    freshness_missed`). Default none: nobody is."""
     ordered: StrictBool = False
     """Load windows strictly one after another, oldest first. Default false: a merge does not depend on order."""
     max_open: Count = 2

@@ -5,7 +5,7 @@ A tick means "look", never "the interval of this tick": however late it comes, i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from loaders.base import Loads
@@ -67,7 +67,7 @@ async def open_windows(
         within=only,
         limit=config.limits.catch_up_windows,
     )
-    new = new_runs(config, loads, found, RunKind.SCHEDULED)
+    new = new_runs(config, run_floors(loads), found, RunKind.SCHEDULED)
     return await drive.create(pipeline, owner, new) if new else []
 
 
@@ -85,11 +85,12 @@ def backfill_windows(config: PipelineConfig, span: Window) -> list[Window]:
 
 def new_run(config: PipelineConfig, loads: Loads, window: Window, kind: RunKind) -> NewRun:
     """A run of `window` that reads its lookback too."""
-    return new_runs(config, loads, [window], kind)[0]
+    return new_runs(config, run_floors(loads), [window], kind)[0]
 
 
-def new_runs(config: PipelineConfig, loads: Loads, windows: Sequence[Window], kind: RunKind) -> list[NewRun]:
-    """A run of each window; the receipts are looked through once, for a backfill may have as many windows."""
+def new_runs(
+    config: PipelineConfig, floors: Mapping[Window, int], windows: Sequence[Window], kind: RunKind
+) -> list[NewRun]:
+    """A run of each window; `floors`: the highest run number of a window that the target knows."""
     lookback = timedelta(seconds=config.windows.lookback_seconds)
-    floors = run_floors(loads)
     return [NewRun(window, kind, window.start - lookback, floors.get(window, 0)) for window in windows]

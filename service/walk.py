@@ -14,7 +14,7 @@ from datetime import timedelta
 import msgspec
 
 from service import functions
-from service.bench import Bench, utc_now
+from service.bench import Bench, Stopping, utc_now
 from service.events import (
     CleaningFailed,
     PhaseFinished,
@@ -67,6 +67,8 @@ class Walk:
         """Walk; returns the run as stored at the end. Raises only CancelledError, after releasing the run."""
         try:
             return await self._through_phases()
+        except Stopping:
+            return await self._release()
         except asyncio.CancelledError:
             if not self._bench.lease.lost:
                 await self._release()
@@ -100,6 +102,7 @@ class Walk:
         for phase in Phase:
             if self._bench.run.done(phase):
                 continue
+            self._bench.go_on()
             self._phase = phase
             if await self._perform(phase):
                 return await self._end(RunStatus.SKIPPED)
@@ -227,20 +230,21 @@ class Walk:
             return timedelta(seconds=min(max(backoff, error.retry_after or 0.0), LONGEST_WAIT_SECONDS))
         return None
 
-    async def _release(self) -> None:
+    async def _release(self) -> Run:
         """Let the run go; one that cannot be let go is taken over when its lease ends, and hinders no stop."""
         if not self._bench.run.unfinished:  # the last checkpoint was under way when the stop came
             self._bench.emit(RunFinished(self._bench.run))
-            return
+            return self._bench.run
         try:
             async with self._bench.lease.closing() as claim:
                 run = await finish(self._bench.drive.release(claim, claim.run))
         except LeaseLost as error:
-            self._fenced(error)
+            return self._fenced(error)
         except SluicewayError:
             _log.debug("%s keeps its owner until the lease ends", self._bench.run.name, exc_info=True)
-        else:
-            self._bench.emit(RunReleased(run))
+            return self._bench.run
+        self._bench.emit(RunReleased(run))
+        return run
 
     def _fenced(self, error: LeaseLost) -> Run:
         self._bench.emit(RunFenced(self._bench.run, error.message))

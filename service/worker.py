@@ -14,13 +14,13 @@ from typing import TypeVar
 from connectors.base import Connector
 from loaders.base import Loader, Loads
 from loaders.spool import Spool
-from service.bench import Bench
+from service.bench import Bench, never
 from service.events import Emit, RunClaimed, RunsRepaired, WindowsOpened
 from service.lease import LeaseKeeper
 from service.parallel import each
 from service.retry import RetryPolicy, retrying
 from service.settings import PipelineConfig
-from service.tick import new_runs, open_windows, proven
+from service.tick import new_runs, open_windows, proven, run_floors
 from service.walk import Walk
 from state.drive import DriveTable
 from state.errors import DuplicateWindow, SluicewayError
@@ -28,6 +28,8 @@ from state.finishing import finish
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
 
 T = TypeVar("T")
+
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Worker:
     spool: Spool
     emit: Emit
     owner: str
+    stopping: Callable[[], bool] = never
+    """True once the process is told to stop: runs are let go at their next checkpoint."""
 
     @property
     def pipeline(self) -> str:
@@ -58,19 +62,23 @@ class Worker:
 
         So a drive table that was lost or restored loads nothing twice.
         """
-        loads = await self._tried(lambda: self.loader.loads(self.pipeline))
-        repaired = await self._tried(lambda: self.drive.adopt(self.pipeline, proven(loads), loads.highest_token))
+        loads = await self.tried(lambda: self.loader.loads(self.pipeline))
+        repaired = await self.tried(lambda: self.drive.adopt(self.pipeline, proven(loads), loads.highest_token))
         if repaired:
             self.emit(RunsRepaired(self.pipeline, tuple(run.name for run in repaired)))
         return loads
+
+    async def unfinished(self) -> list[Run]:
+        """The pipeline's runs that are not done, by window."""
+        return await self.tried(lambda: self.drive.runs(self.pipeline, statuses=UNFINISHED))
 
     async def open(self, only: Window | None = None) -> list[Run]:
         """Repair the ledger from the target's receipts, then create runs for the windows that are due."""
         loads = await self.repair()
         async with aclosing(self.connect()) as connector:
-            now = await self._tried(connector.now)
+            now = await self.tried(connector.now)
         try:
-            opened = await self._tried(
+            opened = await self.tried(
                 lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
             )
         except DuplicateWindow as error:
@@ -96,8 +104,8 @@ class Worker:
     async def backfill(self, windows: Sequence[Window]) -> list[Run]:
         """Runs over these windows, whatever the ledger says of them; N+1 where one was done before."""
         loads = await self.repair()
-        new = new_runs(self.config, loads, windows, RunKind.BACKFILL)
-        created = await self._tried(lambda: self.drive.create(self.pipeline, self.owner, new))
+        new = new_runs(self.config, run_floors(loads), windows, RunKind.BACKFILL)
+        created = await self.tried(lambda: self.drive.create(self.pipeline, self.owner, new))
         return await self.run_these([run.id for run in created])
 
     async def run_these(self, runs: Sequence[RunId]) -> list[Run]:
@@ -123,7 +131,7 @@ class Worker:
         if not keeping.cancelled():
             keeping.result()  # a keeper that ended by itself is a defect, and is raised here
 
-    async def _tried(self, step: Callable[[], Awaitable[T]]) -> T:
+    async def tried(self, step: Callable[[], Awaitable[T]]) -> T:
         """A step outside a run: its retries have nobody to be told to but the caller, who sees the last error."""
         return await retrying(step, self.retry, lambda _tries, _wait, _error: None)
 
@@ -136,7 +144,7 @@ class Worker:
         before = len(ended)
 
         async def walker(_number: int) -> None:
-            while (run := await self._claim_one(keeper, only=only)) is not None:
+            while (run := await self.next_run(keeper, only=only)) is not None:
                 ended.append(run)
 
         walkers = self.config.windows.max_open
@@ -146,17 +154,21 @@ class Worker:
     async def _claim_until_settled(self, keeper: LeaseKeeper, run: RunId) -> list[Run]:
         """Attempts at one run until it is finished or waits for a time or a person."""
         last: list[Run] = []
-        while (ended := await self._claim_one(keeper, run=run)) is not None:
+        while (ended := await self.next_run(keeper, run=run)) is not None:
             last = [ended]
             if ended.status is not RunStatus.FAILED:
                 break
         return last
 
-    async def _claim_one(
+    async def next_run(
         self, keeper: LeaseKeeper, *, run: RunId | None = None, only: Window | None = None
     ) -> Run | None:
+        """Claim the oldest run that is due (or `run`, or one inside `only`) and walk it; as stored at the end.
+
+        None if there was none to claim.
+        """
         asked_at = time.monotonic()
-        claim = await self._tried(lambda: self._claimed(run, only))
+        claim = await self.tried(lambda: self._claimed(run, only))
         return None if claim is None else await self._walk(keeper, claim, asked_at)
 
     async def _claimed(self, run: RunId | None, only: Window | None) -> Claim | None:
@@ -184,6 +196,14 @@ class Worker:
         self.emit(RunClaimed(claim.run, next((p for p in Phase if not claim.run.done(p)), Phase.TARGET_CLEANING)))
         async with keeper.hold(claim, asked_at) as lease, aclosing(self.connect()) as connector:
             bench = Bench(
-                self.config, connector, self.loader, self.drive, self.spool, lease, self.emit, self.retry
+                self.config,
+                connector,
+                self.loader,
+                self.drive,
+                self.spool,
+                lease,
+                self.emit,
+                self.retry,
+                self.stopping,
             )
             return await Walk(bench).run()

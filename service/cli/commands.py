@@ -17,6 +17,7 @@ from service.cli.options import (
     FromOption,
     FromPhaseOption,
     JsonOption,
+    LogForm,
     PhaseArgument,
     RunArgument,
     SinceOption,
@@ -132,6 +133,29 @@ def run(config: ConfigOption = DEFAULT_CONFIG, window: WindowOption = None, json
     from service.cli import operate
 
     operate.run(config, window, json=json)
+
+
+@app.command(epilog="Example: sluiceway serve pipelines/")
+def serve(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG_DIR",
+            envvar="SLUICEWAY_CONFIG_DIR",
+            help="The folder of the pipelines' configurations, and of daemon.yaml if there is one.",
+        ),
+    ],
+    log: Annotated[
+        LogForm, typer.Option("--log", help="Form of the log on stderr; auto is text on a terminal, else json.")
+    ] = LogForm.AUTO,
+) -> None:
+    """Run until told to stop: look at every pipeline on its schedule, load what is due, serve probes and metrics.
+
+    SIGTERM lets every run come to its next checkpoint and ends with code 0; a second one lets go at once.
+    """
+    from service.cli import serving
+
+    serving.serve(folder, log)
 
 
 @app.command(epilog="Example: sluiceway backfill --from 2025-11-01T00:00Z --to 2025-11-08T00:00Z")

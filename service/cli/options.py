@@ -6,6 +6,7 @@ import os
 import shlex
 from datetime import datetime
 from difflib import get_close_matches
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,14 @@ from state.model import Phase, Window
 CONFIG_VARIABLE = "SLUICEWAY_CONFIG"
 DEFAULT_CONFIG = Path("sluiceway.yaml")
 PHASES = ", ".join(Phase)
+
+
+class LogForm(StrEnum):
+    """How `serve` logs."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
 
 
 def window(text: str) -> Window:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import aclosing
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -38,7 +40,8 @@ async def perform(bench: Bench) -> Outcome:
     async def read(number: int) -> None:
         await read_and_checkpoint(bench, contract, number)
 
-    await each(unread, bench.config.phases.source_to_stage_transfer.parallel_parts, read)
+    await each(while_working(bench, unread), bench.config.phases.source_to_stage_transfer.parallel_parts, read)
+    bench.go_on()
     try:
         copied = await copy_to_stage(bench)
     except RestartAttempt:  # a staged file is gone or is not what was put there: read its part again
@@ -56,6 +59,11 @@ async def perform(bench: Bench) -> Outcome:
             **copy_figures(bench, copied),
         }
     )
+
+
+def while_working(bench: Bench, parts: Iterable[int]) -> Iterator[int]:
+    """`parts` until the process is told to stop: those that are being read then still come to their checkpoint."""
+    return takewhile(lambda _part: not bench.stopping(), parts)
 
 
 async def whole_range(bench: Bench, contract: Contract) -> None:

@@ -29,6 +29,8 @@ BAD: dict[tuple[str, str], tuple[list[str], str]] = {
     ("validate", "--json"): (["validate", "--json=1"], FLAG),
     ("plan", "--limit"): (["plan", "--limit", "0"], "must be greater than or equal to 1"),
     ("run", "--window"): (["run", "--window", "2025-11-15T00:00Z"], "is no START/END"),
+    ("serve", "CONFIG_DIR"): (["serve", "events.yaml"], "is no folder"),
+    ("serve", "--log"): (["serve", ".", "--log", "xml"], "is not one of"),
     ("backfill", "--from"): (["backfill", "--to", "2025-11-15T01:00Z", "--from", "noon"], "no ISO 8601 instant"),
     ("backfill", "--to"): (
         ["backfill", "--from", "2025-11-15T01:00Z", "--to", "2025-11-15T00:00Z"],

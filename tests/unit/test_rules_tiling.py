@@ -51,7 +51,7 @@ class Life:
     async def backfill(self, hours: int) -> None:
         span = Window(START + hours * HOUR, START + (hours + 5) * HOUR)
         windows = backfill_windows(self.config, span)
-        new = new_runs(self.config, Loads(), windows, RunKind.BACKFILL)
+        new = new_runs(self.config, {}, windows, RunKind.BACKFILL)
         await self.tried(self.drive.create("events", "me", new))
 
     async def finish(self, runs: int) -> None:

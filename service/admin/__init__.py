@@ -1,0 +1,1 @@
+"""What the daemon answers over HTTP: probes and metrics on one port, admin API and status page on another."""

@@ -1,0 +1,91 @@
+"""`serve`: the daemon with its listeners and its ports, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import typer
+
+from service import exit_codes
+from service.admin.health import health_app
+from service.admin.serving import listening
+from service.cli.options import LogForm
+from service.cli.pipelines import find_functions_beside
+from service.daemon.daemon import Daemon
+from service.daemon.fleet import daemon_settings
+from service.daemon.pulse import Pulse
+from service.daemon.settings import DaemonSettings
+from service.events import Emit, Event
+from service.logs import Lines, libraries
+from service.metrics import Metrics
+from state.errors import ConfigurationError
+
+
+def serve(folder: Path, log: LogForm) -> None:
+    """Attend to the pipelines of `folder` until told to stop."""
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"{folder} is no folder",
+            hint="Name the folder of the pipelines' configurations.",
+            code="no_configuration",
+            path="CONFIG_DIR",
+        )
+    settings = daemon_settings(folder)
+    find_functions_beside(folder / "any")
+    as_json = not sys.stderr.isatty() if log is LogForm.AUTO else log is LogForm.JSON
+    lines = Lines(sys.stderr, json=as_json)
+    with libraries(lines):
+        code = asyncio.run(serving(folder, settings, lines))
+    end(code)
+
+
+async def serving(folder: Path, settings: DaemonSettings, lines: Lines) -> int:
+    """The daemon from start to stop; returns its exit code."""
+    metrics = Metrics()
+
+    def hear(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    listeners: list[Emit] = [lines.hear, metrics.hear]
+    daemon = Daemon(folder, settings, hear, port=metrics.port())
+    pulse = Pulse(metrics.observe_lag, settings.loop_stalled_seconds)
+    told_to_stop(daemon)
+    health = health_app(lambda: pulse.is_stalled, daemon.why_not_ready, metrics.text)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(listening(health, settings.health.host, settings.health.port, "health"))
+        daemon.supervisor.keep("pulse", pulse.keep())
+        return await daemon.serve()
+
+
+def told_to_stop(daemon: Daemon) -> None:
+    """The first SIGTERM or SIGINT drains, the second lets go at once, the third ends the process as it stands."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if not daemon.stop.is_set():
+            daemon.stop.set()
+        elif not daemon.at_once.is_set():
+            daemon.at_once.set()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def end(code: int) -> None:
+    """Leave with `code`; a thread that hangs in a user's function does not keep the process."""
+    if len(threading.enumerate()) > 1:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    if code != exit_codes.OK:
+        raise typer.Exit(code)

@@ -1,0 +1,282 @@
+"""One pipeline in the daemon: looks when it is woken, opens what is due, and keeps its walkers walking."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NoReturn
+
+from service.daemon.standing import Standing
+from service.daemon.turns import Turns
+from service.events import Emit, FreshnessBack, FreshnessMissed, Looked, LookFailed, TickNoted, WindowsOpened
+from service.lease import LeaseKeeper
+from service.live import require_same_table, require_unchanged
+from service.tick import closed_until, new_runs, run_floors
+from service.worker import Worker
+from state.errors import DuplicateWindow, SluicewayError
+from state.model import Run, RunKind, RunStatus, Window
+
+PAUSES = ("pause", "resume")
+EVENTS = 1000
+"""Operator's actions that are looked through for the last pause."""
+SOONEST_SECONDS = 1.0
+"""A run that may go on at once is claimed again after this long, not in the same breath."""
+
+
+@dataclass
+class Health:
+    """How the last look went; times are monotonic seconds."""
+
+    looked_at: float | None = None
+    failing_since: float | None = None
+    error: SluicewayError | None = None
+
+
+@dataclass
+class Attendant:
+    """Attends to one pipeline for as long as it is there.
+
+    `looks` bounds the looks of a process at one time, `room()` tells how many runs may still be opened in it.
+
+    Raises nothing that an operator can mend: what is not available now is told as `LookFailed`, and the next tick
+    looks again. Anything else is a defect and ends the process.
+    """
+
+    worker: Worker
+    keeper: LeaseKeeper
+    turns: Turns
+    looks: asyncio.Semaphore
+    room: Callable[[], int]
+    clock: Callable[[], float] = time.monotonic
+    health: Health = field(default_factory=Health)
+    paused: bool = False
+    closing: bool = False
+    standing: Standing | None = None
+    _wanted: asyncio.Event = field(default_factory=asyncio.Event)
+    _looking: bool = False
+    _asked: int = 1
+    _answered: int = 0
+    _walkers: set[asyncio.Task[None]] = field(default_factory=set)
+    _timers: dict[object, asyncio.TimerHandle] = field(default_factory=dict)
+    _floors: dict[Window, int] = field(default_factory=dict)
+    _behind: bool = False
+    _held_back: bool = False
+    _outdated: bool = False
+    _defect: BaseException | None = None
+
+    @property
+    def pipeline(self) -> str:
+        return self.worker.pipeline
+
+    @property
+    def emit(self) -> Emit:
+        return self.worker.emit
+
+    @property
+    def walking(self) -> int:
+        """Runs under way, and those that wait for their turn."""
+        return len(self._walkers)
+
+    def tick(self) -> None:
+        """The scheduler's voice."""
+        if self._looking:
+            self.emit(TickNoted(self.pipeline, "overlapping"))
+        self._wanted.set()
+
+    def wake(self) -> None:
+        """Something may be claimable that was not before."""
+        self._asked += 1
+        self._wanted.set()
+
+    async def attend(self) -> NoReturn:
+        """For ever: wait to be woken, look, send walkers. Run it as a task of its own."""
+        self._wanted.set()
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if self._defect is not None:
+                raise self._defect
+            if not self.closing:
+                await self._look_and_walk()
+
+    async def close(self, *, at_once: bool) -> None:
+        """No more claims; returns when every walker is back. `at_once`: they are cancelled, and let go."""
+        self.closing = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if at_once:
+            for walker in self._walkers:
+                walker.cancel()
+        while self._walkers:
+            await asyncio.wait(self._walkers)
+
+    async def _look_and_walk(self) -> None:
+        self._looking = True
+        try:
+            async with self.looks:
+                await self._look()
+        except SluicewayError as error:
+            self._failed(error)
+        finally:
+            self._looking = False
+        if self.standing is not None and not (self.paused or self.closing):
+            self._send_walkers()
+
+    async def _look(self) -> None:
+        """Open what is due. The first time, and where others may have worked, the drive table is asked."""
+        if self.standing is None:
+            self.standing = await self._begin()
+        elif self._outdated or self._is_shared:
+            await self._refresh(self.standing)
+        async with aclosing(self.worker.connect()) as source:
+            now = await self.worker.tried(source.now)
+        closed = closed_until(self.worker.config, now)
+        waiting = [] if self.paused else await self._open(self.standing, closed)
+        self.health = Health(looked_at=self.clock())
+        self._tell(self.standing, now, closed, waiting)
+
+    @property
+    def _is_shared(self) -> bool:
+        """Other machines work on this pipeline, and asking for their work wakes no warehouse."""
+        config = self.worker.config
+        return config.limits.several_machines and config.drive_table.type != "snowflake"
+
+    async def _refresh(self, standing: Standing) -> None:
+        """The unfinished runs as they are now, whoever changed them."""
+        self._outdated = False
+        standing.replace(await self.worker.unfinished())
+        self._asked += 1
+        await self._set_timers(standing)
+
+    async def _set_timers(self, standing: Standing) -> None:
+        now = await self.worker.tried(self.worker.drive.now)
+        for run in standing.unfinished:
+            self._wake_for(run, now)
+
+    async def _begin(self) -> Standing:
+        """What the target proves is taken over, and what an operator decided is read, before any claim."""
+        worker = self.worker
+        await require_unchanged(worker)
+        await require_same_table(worker)
+        loads = await worker.repair()
+        acts = (event.action for event in await worker.drive.events(worker.pipeline, EVENTS))
+        self.paused = next((act for act in acts if act in PAUSES), "resume") == "pause"
+        standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())
+        self._floors = run_floors(loads)
+        self._asked += 1
+        await self._set_timers(standing)
+        return standing
+
+    async def _open(self, standing: Standing, closed: datetime) -> list[Window]:
+        """Create runs for the windows that are due, within bounds; returns those that must wait."""
+        room = min(self.worker.config.limits.catch_up_windows - len(standing.unfinished), self.room())
+        due = standing.due(closed, max(room, 1))
+        self._held_back = bool(due) and room <= 0
+        if not due or room <= 0:
+            return due
+        worker = self.worker
+        new = new_runs(worker.config, self._floors, due, RunKind.SCHEDULED)
+        try:
+            opened = await worker.tried(lambda: worker.drive.create(worker.pipeline, worker.owner, new))
+        except DuplicateWindow:  # another process opened some of them meanwhile
+            span = Window(due[0].start, due[-1].end)
+            opened = await worker.tried(lambda: worker.drive.runs(worker.pipeline, within=span))
+            self._outdated = True
+        else:
+            self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
+        for run in opened:
+            standing.note(run)
+        self._asked += 1
+        return []
+
+    def _tell(self, standing: Standing, now: datetime, closed: datetime, waiting: Sequence[Window]) -> None:
+        loaded = standing.loaded_until(waiting)
+        self.emit(
+            Looked(
+                self.pipeline,
+                closed,
+                loaded,
+                standing.oldest_open(waiting),
+                len(standing.unfinished),
+                standing.quarantined,
+            )
+        )
+        allowed = self.worker.config.windows.freshness_seconds
+        if allowed is None:
+            return
+        behind = now - (loaded or self.worker.config.windows.start)
+        if behind > timedelta(seconds=allowed) and not self._behind:
+            self._behind = True
+            self.emit(FreshnessMissed(self.pipeline, loaded, behind))
+        elif behind <= timedelta(seconds=allowed) and self._behind:
+            self._behind = False
+            self.emit(FreshnessBack(self.pipeline))
+
+    def _failed(self, error: SluicewayError) -> None:
+        since = self.health.failing_since if self.health.failing_since is not None else self.clock()
+        self.health = Health(self.health.looked_at, since, error)
+        self.emit(LookFailed(self.pipeline, error.kind, error.code, error.message, error.hint))
+
+    def _send_walkers(self) -> None:
+        """As many walkers as may walk, if there may be something to claim."""
+        while self._asked > self._answered and len(self._walkers) < self.worker.config.windows.max_open:
+            walker = asyncio.create_task(self._walk(), name=f"walker {self.pipeline}")
+            self._walkers.add(walker)
+            walker.add_done_callback(self._back)
+            if len(self._walkers) >= len(self.standing.unfinished if self.standing else []):
+                break
+
+    async def _walk(self) -> None:
+        """Claim and walk until there is nothing to claim."""
+        while not (self.closing or self.paused):
+            async with self.turns.turn(self.pipeline):
+                if self.closing or self.paused:
+                    return
+                asked = self._asked
+                try:
+                    run = await self.worker.next_run(self.keeper)
+                except SluicewayError as error:  # the drive table cannot be asked: the next tick does
+                    self._failed(error)
+                    return
+            if run is None:
+                self._answered = max(self._answered, asked)
+                return
+            self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        """A walk came to its end; a run that is still running then is in other hands."""
+        if self.standing is not None:
+            self.standing.note(run)
+        self._outdated = self._outdated or run.status is RunStatus.RUNNING
+        if run.updated_at is not None:
+            self._wake_for(run, run.updated_at)
+
+    def _wake_for(self, run: Run, now: datetime) -> None:
+        """Wake when `run` may be claimed: at its next attempt, or when the lease of its owner ends.
+
+        `now` is the drive table's clock, and the wait is counted on ours.
+        """
+        at = run.next_attempt_at if run.status is RunStatus.FAILED else run.lease_expires_at
+        if at is None or run.quarantined_at is not None or not run.unfinished or self.closing:
+            return
+        seconds = max((at - now).total_seconds(), 0.0) + SOONEST_SECONDS
+        if (before := self._timers.pop(run.id, None)) is not None:
+            before.cancel()
+        self._timers[run.id] = asyncio.get_running_loop().call_later(seconds, self._timed, run.id)
+
+    def _timed(self, key: object) -> None:
+        self._timers.pop(key, None)
+        self._outdated = True
+        self.wake()
+
+    def _back(self, walker: asyncio.Task[None]) -> None:
+        self._walkers.discard(walker)
+        if not walker.cancelled() and (defect := walker.exception()) is not None:
+            self._defect = defect
+            self._wanted.set()
+        if self._held_back and not self._walkers:  # there is room now
+            self._wanted.set()

@@ -1,0 +1,81 @@
+"""What a daemon knows of a pipeline's ledger without asking: windows that have a run, and unfinished runs.
+
+So a look that finds nothing new sends no statement to the drive table: an idle warehouse stays asleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from service.settings import PipelineConfig
+from state.model import Run, Window
+from state.windows import due, start_of
+
+BEYOND = timedelta(days=1)
+"""A span that begins at the edge and is open to the future ends this long after the last instant looked at."""
+
+
+class Standing:
+    """Begins with what the drive table holds; every run that this process opens or ends is told to it."""
+
+    def __init__(self, config: PipelineConfig, known: Iterable[Window], unfinished: Iterable[Run]) -> None:
+        self._tiling = config.windows.tiling()
+        self._known = set(known)
+        self._unfinished = {run.id: run for run in unfinished}
+        self._edge = self._tiling.start
+        self._last = max((window.end for window in self._known), default=None)
+
+    @property
+    def unfinished(self) -> list[Run]:
+        """Runs that are not done, by window."""
+        return sorted(self._unfinished.values(), key=lambda run: (run.window, run.id.number))
+
+    @property
+    def quarantined(self) -> int:
+        """Runs that wait for an operator."""
+        return sum(run.quarantined_at is not None for run in self._unfinished.values())
+
+    def note(self, run: Run) -> None:
+        """A run as it is now."""
+        self._known.add(run.window)
+        self._last = max(run.window.end, self._last or run.window.end)
+        if run.unfinished:
+            self._unfinished[run.id] = run
+        else:
+            self._unfinished.pop(run.id, None)
+
+    def replace(self, unfinished: Iterable[Run]) -> None:
+        """The unfinished runs as the drive table has them now."""
+        self._unfinished = {run.id: run for run in unfinished}
+        self._known.update(run.window for run in self._unfinished.values())
+
+    def due(self, closed_until: datetime, limit: int) -> list[Window]:
+        """Closed windows without a run, oldest first, `limit` at most."""
+        if limit <= 0 or closed_until <= self._edge:
+            return []
+        busy = [run.window for run in self._unfinished.values()]
+        span = Window(self._edge, closed_until + BEYOND)
+        found = due(self._tiling, self._known, closed_until, busy=busy, within=span, limit=limit)
+        if not found and not due(self._tiling, self._known, closed_until, within=span, limit=1):
+            self._forget_until(max((w.end for w in self._known if w.end <= closed_until), default=self._edge))
+        return found
+
+    def _forget_until(self, edge: datetime) -> None:
+        """Every window before `edge` has a run: later looks begin there, and need not remember what was before."""
+        self._edge = max(edge, self._edge)
+        self._known = {window for window in self._known if window.end > self._edge}
+
+    def loaded_until(self, waiting: Iterable[Window]) -> datetime | None:
+        """Everything before this is done; None: nothing is. `waiting`: windows that are due and have no run."""
+        first = min(map(start_of, self._open(waiting)), default=None)
+        if first is None:
+            return self._last
+        return first if first > self._tiling.start else None
+
+    def oldest_open(self, waiting: Iterable[Window]) -> datetime | None:
+        """End of the oldest closed window that is not done; None if there is none."""
+        return min((window.end for window in self._open(waiting)), default=None)
+
+    def _open(self, waiting: Iterable[Window]) -> list[Window]:
+        return [*(run.window for run in self._unfinished.values()), *waiting]

@@ -1,0 +1,63 @@
+"""How many runs walk at the same time in one process, and whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Turns:
+    """`total` turns, given fairly: the pipeline that has the fewest goes first, then who has waited longest.
+
+    So one pipeline that catches up on a year never keeps the others from their minute.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._taken: Counter[str] = Counter()
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
+
+    @property
+    def taken(self) -> int:
+        """Turns that are out now."""
+        return self._taken.total()
+
+    @asynccontextmanager
+    async def turn(self, pipeline: str) -> AsyncIterator[None]:
+        """Wait for a turn and hold it for as long as the block lasts."""
+        await self._wait(pipeline)
+        try:
+            yield
+        finally:
+            self._give_back(pipeline)
+
+    async def _wait(self, pipeline: str) -> None:
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.append((pipeline, granted))
+        self._grant()
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.cancelled():
+                self._waiting.remove((pipeline, granted))
+            else:  # it came in the same moment
+                self._give_back(pipeline)
+            raise
+
+    def _give_back(self, pipeline: str) -> None:
+        self._taken[pipeline] -= 1
+        if not self._taken[pipeline]:
+            del self._taken[pipeline]
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiting and self.taken < self.total:
+            place = min(range(len(self._waiting)), key=lambda at: (self._taken[self._waiting[at][0]], at))
+            pipeline, granted = self._waiting[place]
+            if granted.cancelled():  # whoever waited is about to take it off the list
+                return
+            del self._waiting[place]
+            self._taken[pipeline] += 1
+            granted.set_result(None)
