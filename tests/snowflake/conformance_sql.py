@@ -108,6 +108,15 @@ async def instants_at_the_edges(site: Site) -> None:
         assert found[3] == (None, None, None, None)
 
 
+@clause("A TIME as text shows whole seconds, unless a format asks for more", TIMES)
+async def a_time_as_text_has_whole_seconds(site: Site) -> None:
+    async with site.connect() as connection:
+        await rows(connection, "CREATE TABLE t (c TIME(9))")
+        await rows(connection, "INSERT INTO t VALUES ('23:59:58.000004')")
+        assert await value(connection, "SELECT CAST(c AS VARCHAR) FROM t") == "23:59:58"
+        assert await value(connection, "SELECT TO_VARCHAR(c, 'HH24:MI:SS.FF9') FROM t") == "23:59:58.000004000"
+
+
 @clause("Numbers of 38 digits are exact; NUMBER without digits is NUMBER(38,0)", NUMBERS)
 async def numbers_are_exact(site: Site) -> None:
     async with site.connect() as connection:

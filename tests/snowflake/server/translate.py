@@ -212,7 +212,7 @@ def value(node: exp.Expression) -> exp.Expression:
         shape = node.args.get("format")
         if shape is None:
             return exp.Anonymous(this="sw_text", expressions=[node.this])
-        return exp.Anonymous(this="strftime", expressions=[node.this, exp.Literal.string(strftime(shape.name))])
+        return exp.Anonymous(this="sw_shown", expressions=[node.this, exp.Literal.string(strftime(shape.name))])
     if isinstance(node, exp.ParseJSON):
         return exp.Anonymous(this="sw_try_json" if node.args.get("safe") else "sw_json", expressions=[node.this])
     if isinstance(node, exp.Typeof):
@@ -263,9 +263,19 @@ CREATE OR REPLACE MACRO {database}.main.sw_text(x) AS
         WHEN 'TIMESTAMP' THEN strftime(TRY_CAST(x::VARCHAR AS TIMESTAMP), '%Y-%m-%d %H:%M:%S.%g')
         WHEN 'TIMESTAMP WITH TIME ZONE' THEN strftime(TRY_CAST(x::VARCHAR AS TIMESTAMPTZ), '%Y-%m-%d %H:%M:%S.%g ')
             || replace(strftime(TRY_CAST(x::VARCHAR AS TIMESTAMPTZ), '%z'), ':', '') || '00'
+        WHEN 'TIME' THEN left(x::VARCHAR, 8)
         WHEN 'DOUBLE' THEN regexp_replace(x::VARCHAR, '\\.0$', '')
         WHEN 'BLOB' THEN hex(TRY_CAST(x AS BLOB))
         ELSE x::VARCHAR
+    END;
+CREATE OR REPLACE MACRO {database}.main.sw_shown(x, shape) AS
+    CASE typeof(x)
+        WHEN 'TIME' THEN strftime(DATE '1970-01-01' + TRY_CAST(x::VARCHAR AS TIME), shape)
+        WHEN 'DATE' THEN strftime(TRY_CAST(x::VARCHAR AS DATE), shape)
+        WHEN 'TIMESTAMP WITH TIME ZONE' THEN strftime(TRY_CAST(x::VARCHAR AS TIMESTAMPTZ), shape)
+        WHEN 'TIMESTAMP' THEN strftime(TRY_CAST(x::VARCHAR AS TIMESTAMP), shape)
+        WHEN 'TIMESTAMP_NS' THEN strftime(TRY_CAST(x::VARCHAR AS TIMESTAMP_NS), shape)
+        ELSE error('TO_VARCHAR: a value that has no format: ' || typeof(x))
     END;
 CREATE OR REPLACE MACRO {database}.main.sw_json(x) AS
     json(CASE typeof(x) WHEN 'JSON' THEN to_json(x) ->> '$' ELSE x::VARCHAR END);
