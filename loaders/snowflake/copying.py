@@ -66,8 +66,15 @@ def require_schema(files: StageFiles, manifest: Manifest, contract: Contract, ch
 
 
 def shapes(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    """Names and types of columns."""
-    return [(field.name, field.type) for field in schema]
+    """Names and types of columns, as a Parquet file tells them: it has no seconds and no dates in milliseconds."""
+    return [(field.name, as_stored(field.type)) for field in schema]
+
+
+def as_stored(kind: pa.DataType) -> pa.DataType:
+    """The type that is read from a Parquet file where `kind` was written."""
+    if pa.types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
+    return {pa.time32("s"): pa.time32("ms"), pa.date64(): pa.date32()}.get(kind, kind)
 
 
 async def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted]) -> Name:

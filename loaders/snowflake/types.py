@@ -100,9 +100,14 @@ def widens(have: str, want: str) -> bool:
 
 
 def as_text(value: str, kind: str) -> str:
-    """`value` of type `kind` as text that does not hang on a session's formats."""
+    """`value` of type `kind` as text that does not hang on a session's formats: the shown form of a time is
+    whole seconds by default."""
     if kind == VARIANT:
         return f"TO_JSON({value})"
+    if kind == "DATE":
+        return f"TO_VARCHAR({value}, 'YYYY-MM-DD')"
+    if kind.startswith("TIME("):
+        return f"TO_VARCHAR({value}, 'HH24:MI:SS.FF9')"
     if kind.startswith("TIMESTAMP_NTZ"):
         return f"TO_VARCHAR({value}, 'YYYY-MM-DD HH24:MI:SS.FF9')"
     if kind.startswith("TIMESTAMP_"):

@@ -39,6 +39,12 @@ EXACT = [
     (pa.date32(), date(1, 1, 1)),
     (pa.date32(), date(9999, 12, 31)),
     (pa.time64("us"), time(23, 59, 59, 999999)),
+    (pa.time32("s"), time(23, 59, 59)),
+    (pa.time32("ms"), time(0, 0, 0, 1000)),
+    (pa.date64(), date(1969, 12, 31)),
+    (pa.timestamp("s"), datetime(1969, 12, 31, 23, 59, 59)),
+    (pa.timestamp("s", "UTC"), datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)),
+    (pa.timestamp("ms"), datetime(1969, 12, 31, 23, 59, 59, 999000)),
     (pa.timestamp("us"), datetime(1, 1, 1)),
     (pa.timestamp("us"), datetime(9999, 12, 31, 23, 59, 59, 999999)),
     (pa.timestamp("us", "UTC"), datetime(1900, 2, 28, 12, 0, 0, 1, tzinfo=UTC)),
@@ -82,6 +88,33 @@ async def test_values_are_exact_f8_f12(d):
     for n, (kind, value) in enumerate(EXACT):
         assert found["full"][f"v{n}"] == value, (kind, value)
         assert found["bare"][f"v{n}"] is None, kind
+
+
+TIMES = [
+    (pa.time32("s"), time(23, 59, 58), "23:59:58.000000000"),
+    (pa.time32("ms"), time(1, 2, 3, 4000), "01:02:03.004000000"),
+    (pa.time64("us"), time(23, 59, 59, 999999), "23:59:59.999999000"),
+    (pa.date32(), date(2024, 2, 29), "2024-02-29"),
+    (pa.timestamp("us"), datetime(2024, 2, 29, 1, 2, 3, 4), "2024-02-29 01:02:03.000004000"),
+]
+
+
+@pytest.mark.parametrize("policy", ["text", "json"])
+async def test_times_that_become_text_keep_all_their_digits(d, policy):
+    """Of rows that were there, and of rows of a run that still brings the old type."""
+    dated = with_fields(*(pa.field(f"v{n}", kind) for n, (kind, _, _) in enumerate(TIMES)))
+    texts = with_fields(*(pa.field(f"v{n}", pa.string()) for n, _ in enumerate(TIMES)))
+    loader = d.loader(policy=policy)
+    values = {f"v{n}": value for n, (_, value, _) in enumerate(TIMES)}
+    await d.load(loader, attempt(1), table(dated.schema, {"id": "there", "version": 1, **values}), contract=dated)
+    late = table(dated.schema, {"id": "late", "version": 1, **values})
+    staged = await d.stage(loader, attempt(2, number=2), late, contract=dated)
+    await loader.prepare(texts)
+    await staged.merge()
+    found = {row["id"]: row for row in d.place.rows()}
+    for n, (kind, _, text) in enumerate(TIMES):
+        shown = text if policy == "text" else json.dumps(text)
+        assert (found["there"][f"v{n}"], found["late"][f"v{n}"]) == (shown, shown), kind
 
 
 async def test_a_number_that_is_none_stays_one(d):
