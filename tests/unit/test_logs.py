@@ -364,7 +364,7 @@ def test_a_record_whose_arguments_do_not_fit_is_told_as_it_is():
 
 
 def test_drivers_are_heard_from_info_on_and_no_lower_x9(noted, chatty):
-    for name in ("snowflake.connector.network", "pymysql", "elastic_transport.node", "aiohttp.client"):
+    for name in ("snowflake.connector.network", "pymysql", "elastic_transport.transport", "aiohttp.client"):
         logger = chatty(name)
         logger.debug("POST with everything in it")
         logger.info("that was a request")
