@@ -2,9 +2,9 @@
 
 Taking a run whose lease expired is the claim itself, and raising the fence before this phase has waited
 out any merge of an older attempt. What is left: runs of the pipeline whose worker is gone are counted for
-the operator, and what unfinished and superseded runs staged and none that can go on names is removed. A finished
-run's own clean-up removes what it staged, or leaves it on purpose; of such a run only that is removed which came
-after its clean-up, from a worker that was fenced meanwhile (`leftovers`).
+the operator, and what unfinished and superseded runs staged and none that can go on names is removed, but for
+runs that another worker is at. A finished run's own clean-up removes what it staged, or leaves it on purpose; of
+such a run only that is removed which came after its clean-up, from a worker fenced meanwhile (`leftovers`).
 """
 
 from __future__ import annotations
@@ -31,17 +31,23 @@ async def perform(bench: Bench) -> Outcome:
         for run in runs
         if run.id != bench.run.id and run.lease_expires_at is not None and run.lease_expires_at < now
     ]
-    left = [run for run in runs if dead_attempts(run, now) or run.superseded_by]
+    left = [run for run in runs if run.superseded_by or (run.attempts and is_ours_to_sweep(bench, run, now))]
     swept = await sweep(bench, left, now - orphan_age(bench)) if left else 0
     if finished := await left_by_finished(bench, [*runs, bench.run], now):
         swept += await bench.loader.sweep(finished, [], [], now + ORPHAN_AGE)  # whatever the clocks say
     return Outcome({"attempt": bench.run.attempts, "expired_runs": expired, "orphans_removed": swept})
 
 
-def dead_attempts(run: Run, now: datetime) -> int:
-    """Attempts that are over, and may have left something: all but the one that a worker is at."""
-    at_work = run.status is RunStatus.RUNNING and run.lease_expires_at is not None and run.lease_expires_at >= now
-    return run.attempts - at_work
+def is_ours_to_sweep(bench: Bench, run: Run, now: datetime) -> bool:
+    """Whether what dead attempts of this run left may be removed by us.
+
+    Not while another worker is at it: nobody has written its stage table down yet, however long its COPY lasts,
+    and its own phase 1 has swept before.
+    """
+    is_held = run.status is RunStatus.RUNNING and run.lease_expires_at is not None and run.lease_expires_at >= now
+    if run.id == bench.run.id:
+        return run.attempts > 1
+    return not is_held
 
 
 async def sweep(bench: Bench, runs: Sequence[Run], older_than: datetime) -> int:

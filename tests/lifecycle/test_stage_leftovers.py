@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from service.app import opened
+from service.app import drive_of, opened
 from state.drive import Event
 from state.model import Phase, PhaseStatus, Run, RunStatus
-from tests.lifecycle.world import HOUR, START, World, at_start_of, events, merged
+from state.owner import owner_name
+from tests.lifecycle.world import HOUR, START, World, at_start_of, events, merged, stop
 
 AGE_SECONDS = 3 * 3600
 """Long before the hour that what is young is left alone."""
@@ -120,3 +121,24 @@ def test_what_a_failed_run_needs_to_go_on_is_kept_however_old_g7(tmp_path):
     [second] = world.run()
     assert second.status is RunStatus.COMPLETED
     assert (stage_files(world), stage_tables(world)) == (files, tables)
+
+
+def test_what_a_live_attempt_stages_is_left_alone_by_other_runs_however_old_f19(tmp_path):
+    first = world_of(tmp_path, 1)
+    first.run(emit=at_start_of(Phase.STAGE_TO_TARGET_TRANSFER, stop))  # attempt 1 is over
+    held = asyncio.run(taken(first))
+    assert (held.attempts, held.status) == (2, RunStatus.RUNNING)
+    table = f"events_stage_{held.id.hash}_A{held.token}"  # attempt 2 fills it, and writes it down then
+    first.execute(f"CREATE TABLE {table} AS SELECT 1 AS one")
+    world = world_of(tmp_path, 2)
+    [second] = world.run()
+    assert second.status is RunStatus.COMPLETED
+    assert table in stage_tables(world)
+
+
+async def taken(world: World) -> Run:
+    """The oldest run, in the hands of a worker that lives."""
+    async with drive_of(world.config) as drive:
+        claim = await drive.claim("events", owner_name(), timedelta(hours=3))
+        assert claim is not None
+        return claim.run
