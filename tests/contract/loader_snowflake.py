@@ -1,5 +1,5 @@
-"""Snowflake as a place that the contract of loaders is tried on: a schema of the test server, fresh for each
-clause."""
+"""Snowflake as a place that the contract of loaders is tried on: a schema of an account, or of the test server,
+fresh for each clause."""
 
 from __future__ import annotations
 
@@ -23,45 +23,35 @@ from state.contract import RESERVED_PREFIX
 from state.port import Port
 from state.snowflake.session import Account
 from tests.contract.drive_snowflake import settings as connection_settings
+from tests.contract.loader import CLAUSES as ALL
 from tests.contract.loader_worlds import changed
 from tests.snowflake.running import Place
 
+CLAUSES = {name: clause for name, clause in ALL.items() if name != "json_stays_the_text_that_came"}
+"""JSON is a VARIANT in Snowflake: what becomes of it is in `test_loader_snowflake_values.py`."""
 
-class SnowflakePlace:
+
+class SnowflakeSchema:
     """One schema with a target EVENTS, its stage and its stage tables; an operator's hand in it.
 
-    Names are told in lower case and rows of a file numbered from 0, as the other places do.
+    `connection`: keywords of the connector that lead into the schema. Names are told in lower case and rows of a
+    file numbered from 0, as the other places do.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.schema = f"{place.database}.{place.schema}"
-        self.user = f"LOADER_{place.database}"
-        self.accounts: list[Account] = []
-        self.account = self.another_account()
-        self.hand = snowflake.connector.connect(**place.connection)
-        self.query("ALTER SESSION SET TIMEZONE = 'UTC'")
+    def __init__(self, connection: Mapping[str, Any], account: Account) -> None:
+        self.name = str(connection["schema"])
+        self.schema = f"{connection['database']}.{self.name}"
+        self.account = account
+        self.connection = connection
+        self.hand = self.opened()
+
+    def opened(self) -> Any:
+        """A session by hand."""
+        return snowflake.connector.connect(**self.connection, session_parameters={"TIMEZONE": "UTC"})
 
     async def aclose(self) -> None:
         self.hand.close()
-        for account in self.accounts:
-            await account.aclose()
-
-    def another_account(self, **other: Any) -> Account:
-        """Sessions of their own, as another process has them; keywords replace those of the connection."""
-        self.accounts.append(Account(connection_settings({**self.place.connection, "user": self.user, **other})))
-        return self.accounts[-1]
-
-    @contextmanager
-    def fault(self, act: str, **rule: Any) -> Iterator[None]:
-        """A rule of `server/faults.py` for this place's loaders; it must be met."""
-        server = self.place.server
-        added = server.post("/test/faults", {"act": act, "user": self.user, **rule})
-        try:
-            yield
-            assert server.get(f"/test/faults/{added['id']}")["fired"], "the fault was never met"
-        finally:
-            server.delete(f"/test/faults/{added['id']}")
+        await self.account.aclose()
 
     def loader(
         self,
@@ -96,7 +86,7 @@ class SnowflakePlace:
     def columns(self) -> list[str]:
         found = self.query(
             "SELECT COLUMN_NAME AS N FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'EVENTS'"
-            " ORDER BY ORDINAL_POSITION"
+            " AND TABLE_SCHEMA = CURRENT_SCHEMA() ORDER BY ORDINAL_POSITION"
         )
         return [row["n"].lower() for row in found if not row["n"].lower().startswith(RESERVED_PREFIX)]
 
@@ -118,7 +108,9 @@ class SnowflakePlace:
         self.query("DELETE FROM EVENTS WHERE ID = ?", key)
 
     def stage_tables(self) -> list[str]:
-        found = self.query("SELECT TABLE_NAME AS N FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", "S")
+        found = self.query(
+            "SELECT TABLE_NAME AS N FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", self.name
+        )
         names = sorted(row["n"] for row in found)
         return [name for name in names if name.startswith("EVENTS_STAGE_") and name != "EVENTS_STAGE_EMPTY"]
 
@@ -152,8 +144,39 @@ class SnowflakePlace:
             self.query(f"INSERT INTO EVENTS_STAGE VALUES ({', '.join('?' for _ in row)})", *row.values())
 
     def untouched(self) -> bool:
-        found = self.query("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", "S")
+        found = self.query("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", self.name)
         return not found and not self.query("SHOW STAGES")
+
+
+class SnowflakePlace(SnowflakeSchema):
+    """A schema of the test server."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.user = f"LOADER_{place.database}"
+        self.accounts: list[Account] = []
+        super().__init__(place.connection, self.another_account())
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for account in self.accounts:
+            await account.aclose()
+
+    def another_account(self, **other: Any) -> Account:
+        """Sessions of their own, as another process has them; keywords replace those of the connection."""
+        self.accounts.append(Account(connection_settings({**self.place.connection, "user": self.user, **other})))
+        return self.accounts[-1]
+
+    @contextmanager
+    def fault(self, act: str, **rule: Any) -> Iterator[None]:
+        """A rule of `server/faults.py` for this place's loaders; it must be met."""
+        server = self.place.server
+        added = server.post("/test/faults", {"act": act, "user": self.user, **rule})
+        try:
+            yield
+            assert server.get(f"/test/faults/{added['id']}")["fired"], "the fault was never met"
+        finally:
+            server.delete(f"/test/faults/{added['id']}")
 
 
 def bound(value: Any) -> Any:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.contract.loader import CLAUSES as ALL
-from tests.contract.loader_snowflake import SnowflakePlace
-
-CLAUSES = {name: clause for name, clause in ALL.items() if name != "json_stays_the_text_that_came"}
-"""JSON is a VARIANT in Snowflake: what becomes of it is in `test_loader_snowflake_values.py`."""
+from tests.contract.loader_snowflake import CLAUSES, SnowflakePlace
 
 
 @pytest.mark.parametrize("name", CLAUSES)

@@ -1,9 +1,9 @@
 """Processes that must not outlive the one that started them, however it ends: SIGKILL tells nobody.
 
-A guard is started beside the first of them, in a session of its own, which Ctrl-C does not reach. A pipe tells it of
-each process, and it kills what is still there when the pipe is closed or its own parent is another one: that is how
-the end of the parent shows, also where a forked child of it holds the pipe open. (PR_SET_PDEATHSIG would not do: it
-tells of the end of the *thread* that started a process, and what the process starts in turn knows nothing of it.)
+A guard is started beside the first of them, in a session of its own, which Ctrl-C does not reach. A pipe tells it
+of each process, and it kills what is still there when the pipe is closed or its own parent is another one: that is
+how the end of the parent shows, also where a forked child of it holds the pipe open. (PR_SET_PDEATHSIG would not
+do: it tells of the end of the *thread* that started a process, and what that starts in turn knows nothing of it.)
 """
 
 from __future__ import annotations

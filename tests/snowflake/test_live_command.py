@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 
+from tests.contract.drive import CLAUSES as DRIVE
+from tests.contract.loader_snowflake import CLAUSES as LOADER
 from tests.snowflake.conformance import clauses
 from tests.snowflake.running import ROOT
 
-COMMAND = [sys.executable, "-m", "tests.live", "-q", "-p", "no:cacheprovider", "-k", "remove_tells"]
+ONE_OF_EACH = "remove_tells or attempts and claims or copy_loads"
+COMMAND = [sys.executable, "-m", "tests.live", "-q", "-p", "no:cacheprovider", "-k", ONE_OF_EACH]
 
 
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -23,11 +26,14 @@ def test_without_an_account_it_fails_and_names_every_clause_that_was_not_run():
     assert "NOT RUN" in ended.stderr
     assert "SLUICEWAY_TEST_SNOWFLAKE_USER" in ended.stderr
     assert [one.behaviour for one in clauses().values() if one.behaviour not in ended.stderr] == []
+    told = {line.removeprefix("  - ").replace(" ", "_") for line in ended.stderr.splitlines()}
+    assert {name.replace(" ", "_") for name in (*DRIVE, *LOADER)} <= told
     assert "passed" not in ended.stdout + ended.stderr
 
 
 def test_with_an_account_it_runs_the_clauses(place):
-    given = {key: place.connection[key] for key in ("account", "user", "password", "host", "port", "protocol")}
+    names = ("account", "user", "password", "host", "port", "protocol", "role")
+    given = {key: place.connection[key] for key in names}
     given |= {"database": place.database, "warehouse": "LOADING"}
     ended = run({f"SLUICEWAY_TEST_SNOWFLAKE_{key.upper()}": str(value) for key, value in given.items()})
-    assert (ended.returncode, "1 passed" in ended.stdout) == (0, True), ended.stdout + ended.stderr
+    assert (ended.returncode, "3 passed" in ended.stdout) == (0, True), ended.stdout + ended.stderr
