@@ -188,8 +188,18 @@ class Walk:
             return
         self._phase = Phase.PRE_VALIDATION
         contract = await retrying(self._bench.contract, self._bench.retry, self._bench.on_retry(self._phase))
-        if contract.digest != run.manifest.schema_digest:
+        if contract.digest != run.manifest.schema_digest and not await self._is_merged():
             await self._bench.lease.checkpoint(without_reading)
+
+    async def _is_merged(self) -> bool:
+        """Whether the target has this run's receipt and the drive table does not: a COMMIT's answer was lost."""
+        bench = self._bench
+        loads = await retrying(
+            lambda: bench.loader.loads(bench.run.id.pipeline, bench.run.id),
+            bench.retry,
+            bench.on_retry(self._phase),
+        )
+        return any(receipt.target_identity == loads.target_identity for receipt in loads.receipts)
 
     async def _fail(self, error: SluicewayError) -> Run:
         bench = self._bench
