@@ -119,7 +119,7 @@ def test_json_goes_into_a_variant_parsed_once_and_into_text_as_it_is():
         ("text", "VARCHAR", "TIMESTAMP_NTZ(9)", "TO_VARCHAR(r.\"X\", 'YYYY-MM-DD HH24:MI:SS.FF9')"),
         ("json", "VARIANT", "NUMBER(38,0)", 'TO_VARIANT(r."X")'),
         ("json", "VARIANT", "VARCHAR", 'TO_VARIANT(r."X")'),
-        ("json", "VARIANT", "DATE", 'TO_VARIANT(CAST(r."X" AS VARCHAR))'),
+        ("json", "VARIANT", "DATE", "TO_VARIANT(TO_VARCHAR(r.\"X\", 'YYYY-MM-DD'))"),
     ],
 )
 def test_a_changed_type_goes_by_the_policy(policy, have, kind, expected):
