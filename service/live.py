@@ -99,6 +99,7 @@ CHANGES: tuple[Change, ...] = (
             "target_system.memory_limit",
             "target_system.threads",
             "target_system.change_only",
+            "target_system.large_values",
             "target_system.transform",
         ),
         "with the next merge",

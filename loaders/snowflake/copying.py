@@ -16,6 +16,7 @@ from loaders.snowflake.files import StageFiles
 from loaders.snowflake.names import FILE, ROW, R
 from loaders.snowflake.rows import INSTANT, instant, within_window
 from loaders.snowflake.schema import Wanted, look, wanted
+from loaders.snowflake.sizes import declared
 from loaders.snowflake.types import TEXT, VARIANT, WHOLE, ZONED, widens
 from loaders.snowflake.work import Work
 from state.contract import READ_AT, Contract
@@ -79,15 +80,15 @@ def as_stored(kind: pa.DataType) -> pa.DataType:
 
 async def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted]) -> Name:
     """An empty stage table of this attempt, whatever was there, with no memory of files that it once loaded."""
-    table = work.names.stage_of(attempt)
+    table, columns = work.names.stage_of(attempt), stage_columns(want, large=work.settings.large_values)
     with work.port("loader.copy.create"):
-        await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {table.sql} ({stage_columns(want)})")
+        await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {table.sql} ({columns})")
     return table
 
 
-def stage_columns(want: Sequence[Wanted]) -> str:
+def stage_columns(want: Sequence[Wanted], *, large: bool = False) -> str:
     """The columns of a stage table, for CREATE TABLE."""
-    kinds = [f"{quoted(column.name)} {column.staged}" for column in want]
+    kinds = [f"{quoted(column.name)} {declared(column.staged, large=large)}" for column in want]
     kinds += [f"{quoted(name)} {kind} NOT NULL" for name, kind in STAGE_OWN.items()]
     return ", ".join(kinds)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from loaders.base import ConflictPolicy
 from loaders.snowflake.schema import NEW, OLD, OWN, Table, Wanted, conflict, fits, look
+from loaders.snowflake.sizes import declared
 from loaders.snowflake.types import TEXT, VARIANT, as_json, as_text
 from state.errors import ConfigurationError, PermanentError, SluicewayError
 from state.port import Port
@@ -32,7 +33,7 @@ Alone = Callable[[], AbstractAsyncContextManager[Session]]
 class Evolution:
     """Makes and extends one target. `steady`: columns whose type may not change (key, version, cursor).
     `alone`: for as long as its block lasts no merge is under way and nobody else is in such a block; it gives a
-    session that was opened in it, and sees all that was defined before."""
+    session that was opened in it, and sees all that was defined before. `large`: as the setting `large_values`."""
 
     session: Session
     table: Name
@@ -40,6 +41,7 @@ class Evolution:
     steady: frozenset[str]
     port: Port
     alone: Alone
+    large: bool
 
     async def prepare(self, want: Sequence[Wanted]) -> Table:
         """The target holds every column afterwards; returns it as it is then."""
@@ -66,7 +68,7 @@ class Evolution:
         return found
 
     async def _create(self, want: Sequence[Wanted]) -> None:
-        kinds = [f"{quoted(column.name)} {column.type}" for column in want]
+        kinds = [f"{quoted(column.name)} {self._declared(column.type)}" for column in want]
         kinds += [f"{quoted(name)} {kind}" for name, kind in OWN.items()]
         with self.port("loader.prepare.create"):
             await self.session.rows(f"CREATE TABLE IF NOT EXISTS {self.table.sql} ({', '.join(kinds)})")
@@ -76,7 +78,8 @@ class Evolution:
         have = found.columns.get(column.name)
         halfway = [column.name + ending for ending in (NEW, OLD) if column.name + ending in found.columns]
         if have is None and not halfway:
-            await self._alter(self.session, f"ADD COLUMN IF NOT EXISTS {quoted(column.name)} {column.type}")
+            kind = self._declared(column.type)
+            await self._alter(self.session, f"ADD COLUMN IF NOT EXISTS {quoted(column.name)} {kind}")
             return True
         if have is not None and not halfway and (fits(have, column) or self._becomes(have, column) == have):
             return False
@@ -92,7 +95,7 @@ class Evolution:
             have = found.columns[column.name]
             kind = self._becomes(have, column)
             new = quoted(column.name + NEW)
-            await self._alter(session, f"ADD COLUMN IF NOT EXISTS {new} {kind}")
+            await self._alter(session, f"ADD COLUMN IF NOT EXISTS {new} {self._declared(kind)}")
         value = as_text(quoted(column.name), have) if kind == TEXT else as_json(quoted(column.name), have)
         await self._fill(column, f"UPDATE {self.table.sql} SET {new} = {value}")
         async with self.alone() as session:
@@ -132,6 +135,9 @@ class Evolution:
         if self.policy is ConflictPolicy.FAIL or column.name in self.steady or column.name in OWN:
             raise conflict(self.table, have, column, steady=self.policy is not ConflictPolicy.FAIL)
         return TEXT if self.policy is ConflictPolicy.TEXT else VARIANT
+
+    def _declared(self, kind: str) -> str:
+        return declared(kind, large=self.large)
 
     async def _alter(self, session: Session, change: str) -> None:
         with self.port("loader.prepare.alter"):

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from loaders.base import Staged
 from loaders.snowflake.names import Names
 from loaders.snowflake.recent import Recent
+from loaders.snowflake.sizes import require_sizes
 from loaders.spool import UPLOADING, explained
 from state.errors import RestartAttempt
 from state.model import Chunk, RunId
@@ -56,17 +57,18 @@ class Listed:
 
 
 class StageFiles:
-    """Files of one pipeline in the stage. `put`: what this process put there."""
+    """Files of one pipeline in the stage. `large`: values may be as large as Snowflake takes at most."""
 
-    def __init__(self, names: Names, port: Port) -> None:
+    def __init__(self, names: Names, port: Port, *, large: bool) -> None:
         self._names = names
+        self._large = large
         self._port = port
         self.known: Recent[Put] = Recent(10_000)
 
     async def put(self, session: Session, chunk: Chunk, path: Path) -> Staged:
         """Bring a file to the stage under the chunk's name. Raises `RestartAttempt` if the file is not the chunk,
-        or if Snowflake says anything but that it took it whole."""
-        md5, rows, columns = await asyncio.to_thread(read, chunk, path)
+        or if Snowflake says anything but that it took it whole; `ContractError` for a value that is too large."""
+        md5, rows, columns = await asyncio.to_thread(read, chunk, path, large=self._large)
         async with named_as(path, PurePosixPath(chunk.name).name) as source:
             with self._port("loader.put.upload"):
                 told = await session.put(source, self._names.location(f"{PurePosixPath(chunk.name).parent}/"))
@@ -143,8 +145,9 @@ def listed(record: Mapping[str, object]) -> Listed:
     return Listed(name, int(str(record["size"])), str(record["md5"] or ""), modified.astimezone(UTC))
 
 
-def read(chunk: Chunk, path: Path) -> tuple[str, int, pa.Schema]:
-    """MD5, rows and columns of a chunk's file. Raises `RestartAttempt` if its bytes are not the chunk's."""
+def read(chunk: Chunk, path: Path, *, large: bool) -> tuple[str, int, pa.Schema]:
+    """MD5, rows and columns of a chunk's file. Raises `RestartAttempt` if its bytes are not the chunk's, and
+    `ContractError` for a value that is too large."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with explained(path.parent), path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -157,8 +160,9 @@ def read(chunk: Chunk, path: Path) -> tuple[str, int, pa.Schema]:
             hint="Its part is read again. If that happens again, look at the disk.",
             code="stage_file_changed",
         )
-    footer = pq.read_metadata(path)
-    return md5.hexdigest(), footer.num_rows, footer.schema.to_arrow_schema()
+    with pq.ParquetFile(path) as file:
+        require_sizes(file, chunk, large=large)
+        return md5.hexdigest(), file.metadata.num_rows, file.schema_arrow
 
 
 @asynccontextmanager

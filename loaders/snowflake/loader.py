@@ -71,7 +71,7 @@ class SnowflakeLoader:
         self._needs = Needs(target.mode, target.key, target.version, cursor)
         self._names = names(target, stage)
         self._rules = rules(self._needs, target.names, cursor_immutable=target.cursor_immutable)
-        self._files = StageFiles(self._names, port)
+        self._files = StageFiles(self._names, port, large=target.large_values)
         self._made = preparing.Made()
         self._writers: Recent[str] = Recent(1_000)
         self._staged: Recent[bool] = Recent(10_000)

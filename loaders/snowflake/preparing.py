@@ -45,6 +45,7 @@ async def prepare(work: Work, made: Made, contract: Contract, steady: Sequence[s
         frozenset(spelled(name, rule) for name in steady),
         work.port,
         alone,
+        work.settings.large_values,
     ).prepare(want)
     await require_empty(work, made, contract, want)
     return found.identity
@@ -91,8 +92,7 @@ async def require_empty(work: Work, made: Made, contract: Contract, want: Sequen
     columns = {**{column.name: column.staged for column in want}, **STAGE_OWN}
     found = await look(work.session, work.names.empty)
     if found is None or dict(found.columns) != columns:
+        kinds = stage_columns(want, large=work.settings.large_values)
         with work.port("loader.prepare.empty"):
-            await work.session.rows(
-                f"CREATE OR REPLACE TRANSIENT TABLE {work.names.empty.sql} ({stage_columns(want)})"
-            )
+            await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {work.names.empty.sql} ({kinds})")
     made.empty = contract.digest

@@ -56,6 +56,9 @@ class SnowflakeTarget(Group):
     change_only: StrictBool = False
     """Leave a row alone whose data are the same as before, even if it was seen again later; needs a `version`
     column. Default false: the row then also tells when it was last seen; true rewrites less of the table."""
+    large_values: StrictBool = False
+    """Take texts and JSON of up to 128 MiB and binary values of up to 64 MiB, in columns that are made for them,
+    instead of 16 and 8. Default false: accounts of before 2025 know no more; a larger value stops its run."""
     transform: Name | None = None
     """One SELECT that is taken in place of the staged rows, which it names `{stage}`; it gives every column of the
     stage table, ours too. Needs `trust: user_sql`. Default none."""

@@ -20,7 +20,7 @@ from loaders.columns import Needs
 from state.contract import Contract
 from state.errors import ConfigurationError, ContractError
 
-TEXT, VARIANT, WHOLE, FLOAT = "VARCHAR", "VARIANT", "NUMBER(38,0)", "FLOAT"
+TEXT, BINARY, VARIANT, WHOLE, FLOAT = "VARCHAR", "BINARY", "VARIANT", "NUMBER(38,0)", "FLOAT"
 NAIVE, ZONED, OFFSET = "TIMESTAMP_NTZ(9)", "TIMESTAMP_LTZ(9)", "TIMESTAMP_TZ(9)"
 TIMES = ("DATE", NAIVE, ZONED, OFFSET)
 
@@ -30,7 +30,7 @@ SCALARS = {
     **dict.fromkeys((pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()), WHOLE),
     **dict.fromkeys((pa.float16(), pa.float32(), pa.float64()), FLOAT),
     **dict.fromkeys((pa.string(), pa.large_string(), pa.string_view()), TEXT),
-    **dict.fromkeys((pa.binary(), pa.large_binary(), pa.binary_view()), "BINARY"),
+    **dict.fromkeys((pa.binary(), pa.large_binary(), pa.binary_view()), BINARY),
     **dict.fromkeys((pa.date32(), pa.date64()), "DATE"),
     **dict.fromkeys((pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")), "TIME(9)"),
 }
@@ -63,7 +63,7 @@ def snow_type(name: str, kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind) and kind.precision <= 38 and kind.scale >= 0:
         return f"NUMBER({kind.precision},{kind.scale})"
     if pa.types.is_fixed_size_binary(kind):
-        return "BINARY"
+        return BINARY
     if pa.types.is_dictionary(kind):
         return snow_type(name, kind.value_type)
     raise ContractError(

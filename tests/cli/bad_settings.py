@@ -211,6 +211,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "snowflake:target_system.on_type_conflict": ("ignore", "must be 'fail', 'text' or 'json'"),
     "snowflake:target_system.names": ("lower", "must be 'upper' or 'exact'"),
     "snowflake:target_system.change_only": NOT_FLAG,
+    "snowflake:target_system.large_values": NOT_FLAG,
     "snowflake:target_system.transform": EMPTY,
     "snowflake:target_system.trust": ("everything", "must be 'names' or 'user_sql'"),
     "mysql:drive_table.type": ("mssql", "this version knows sqlite, memory, mysql, snowflake"),
