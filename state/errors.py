@@ -20,20 +20,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from state.masking import mask
+
 
 class SluicewayError(Exception):
     """Something went wrong that an operator can understand.
 
     `message` says what failed. `hint` says what to do about it, in one sentence. `code` is a short
     bounded word for metrics and logs (a vendor code such as `429` or `search_context_missing`).
+
+    Secrets are masked here, before a text reaches anything: a vendor may repeat what it was given.
     """
 
     kind = "error"
 
     def __init__(self, message: str, *, hint: str = "", code: str = "other") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = mask(message)
+        super().__init__(self.message)
+        self.hint = mask(hint)
         self.code = code
 
     def __str__(self) -> str:

@@ -24,7 +24,7 @@ from service.events import (
 from service.logs import Lines, libraries, mask
 from service.reference import settings
 from state import masking
-from state.errors import SluicewayError
+from state.errors import AuditMismatch, SluicewayError
 from state.masking import MOST_KNOWN, remember
 from state.settings import Group, Secret
 from state.snowflake.session import Account
@@ -204,6 +204,27 @@ def test_reading_a_secret_makes_it_known_each_time_that_it_changes(tmp_path):
         assert mask(value) == value
         secret.read()
     assert mask("canary-before canary-after") == "*** ***"
+
+
+def every_error() -> list[SluicewayError]:
+    """One of each class, with a secret in both of its texts."""
+    text = "refused: canary-9b1c77, and Authorization: Bearer abc-12345678"
+    found, todo = [], [SluicewayError]
+    while todo:
+        todo += (below := todo.pop().__subclasses__())
+        found += below
+    ours = [kind for kind in found if kind.__module__ == SluicewayError.__module__ and kind is not AuditMismatch]
+    return [kind(text, hint=text) for kind in ours] + [AuditMismatch("outcomes", 1, 2, hint=text)]
+
+
+def test_an_error_holds_no_secret_wherever_it_is_told_or_stored():
+    remember("canary-9b1c77")
+    errors = every_error()
+    assert len(errors) >= 9
+    for error in errors:
+        texts = (str(error), error.message, error.hint, *map(str, error.args), repr(error))
+        assert not [text for text in texts if "canary" in text or "abc-12345678" in text]
+        assert error.hint == "refused: ***, and Authorization: ***"
 
 
 def secret_fields() -> list[str]:
