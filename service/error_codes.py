@@ -47,7 +47,7 @@ OF_SNOWFLAKE = """
     lock_timeout lock_waiters lost merge_counts network_policy no_warehouse oauth_expired oauth_invalid object
     privilege queued_timeout resource_monitor result_gone role session_gone session_parameters settings sql
     statement_timeout target_gone target_replaced transaction_ended transform transform_rows unreachable upload
-    user_locked value
+    user_locked value value_size
 """
 OF_DRIVE_TABLES = """
     duplicate foreign_table memory_drive network_file_system newer_schema no_drive_table old_schema recreated
