@@ -92,6 +92,13 @@ class Attendant:
         self._asked += 1
         self._wanted.set()
 
+    def know(self, runs: Sequence[Run]) -> None:
+        """Runs that an operator's act made or changed."""
+        if self.standing is not None:
+            for run in runs:
+                self.standing.note(run)
+        self.wake()
+
     async def attend(self) -> NoReturn:
         """For ever: wait to be woken, look, send walkers. Run it as a task of its own."""
         self._wanted.set()

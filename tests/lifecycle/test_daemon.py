@@ -15,6 +15,7 @@ from service.daemon.settings import DaemonSettings
 from service.events import (
     ConfigRefused,
     DaemonStopped,
+    Emit,
     Looked,
     LookFailed,
     PartRead,
@@ -74,9 +75,17 @@ def write(root, one: World, name: str = "") -> None:
 
 
 @asynccontextmanager
-async def serving(root, **settings) -> AsyncIterator[tuple[Daemon, Heard, asyncio.Task]]:
+async def serving(
+    root, also: Emit = lambda _event: None, **settings
+) -> AsyncIterator[tuple[Daemon, Heard, asyncio.Task]]:
+    """A daemon on the configurations below `root`; `also` hears its events too."""
     heard = Heard()
-    daemon = Daemon(root / "configs", DaemonSettings.model_validate(settings), heard.hear)
+
+    def hear(event):
+        heard.hear(event)
+        also(event)
+
+    daemon = Daemon(root / "configs", DaemonSettings.model_validate(settings), hear)
     task = asyncio.create_task(daemon.serve())
     try:
         yield daemon, heard, task

@@ -1,0 +1,141 @@
+"""What an operator does to a running daemon: pause, retry, backfill, cancel; each is written down first (X-3)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.daemon.actions import Actions, By, Refused
+from service.events import AdminActed, Looked, PhaseStarted, RunFailed
+from state.model import Phase, RunKind, RunStatus, Window
+from tests.lifecycle.test_daemon import enrol, finished, serving, world
+from tests.lifecycle.world import HOUR, START, at_start_of
+
+BY = By("anna", "r1")
+FIRST, BOTH = Window(START, START + HOUR), Window(START, START + 2 * HOUR)
+
+
+def test_a_backfill_is_planned_done_once_and_told_with_its_progress_x2(tmp_path):
+    one = world(tmp_path, "events")
+    enrol(tmp_path, one)
+
+    async def go():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            await heard.until(finished(2))
+            actions = Actions(daemon, 100)
+            plan = await actions.backfill("events", BOTH, "k1", BY, dry_run=True)
+            assert (len(plan.windows), plan.runs) == (2, ())
+            begun = await actions.backfill("events", BOTH, "k1", BY, dry_run=False)
+            again = await actions.backfill("events", BOTH, "k1", BY, dry_run=False)
+            assert [run.id for run in again.runs] == [run.id for run in begun.runs]
+            with pytest.raises(Refused) as other:
+                await actions.backfill("events", FIRST, "k1", BY, dry_run=False)
+            assert (other.value.status, other.value.code) == (409, "key")
+            await heard.until(finished(4))
+            done = await actions.progress("events", "k1")
+            assert done.done == 2
+            assert {(run.kind, run.status, run.id.number) for run in done.runs} == {
+                (RunKind.BACKFILL, RunStatus.COMPLETED, 2)
+            }
+            [told] = heard.of(AdminActed)
+            assert (told.actor, told.action, told.subject) == ("anna", "backfill", "k1")
+            recorded = await daemon.pipelines["events"].attendant.worker.drive.events("events")
+            assert [(e.actor, e.action, e.subject) for e in recorded if e.action == "backfill"] == [
+                ("anna", "backfill", "k1")
+            ]
+
+    asyncio.run(go())
+    assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
+
+
+def test_what_cannot_be_backfilled_is_refused_with_the_reason_x2(tmp_path):
+    enrol(tmp_path, world(tmp_path, "events"))
+
+    async def go():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            await heard.until(finished(2))
+            actions = Actions(daemon, 1)
+            for span, status, code in (
+                (Window(START, START + 3 * HOUR), 422, "not_closed"),
+                (Window(START - 2 * HOUR, START - HOUR), 422, "no_window"),
+                (BOTH, 422, "too_many"),
+            ):
+                with pytest.raises(Refused) as refused:
+                    await actions.backfill("events", span, "k", BY, dry_run=True)
+                assert (refused.value.status, refused.value.code) == (status, code)
+            with pytest.raises(Refused) as unknown:
+                await actions.backfill("orders", FIRST, "k", BY, dry_run=True)
+            assert unknown.value.status == 404
+            with pytest.raises(Refused) as nothing:
+                await actions.progress("events", "k")
+            assert nothing.value.status == 404
+
+    asyncio.run(go())
+
+
+def test_a_paused_pipeline_claims_nothing_until_it_is_resumed_over_a_restart(tmp_path):
+    one = world(tmp_path, "events")
+    enrol(tmp_path, one)
+
+    async def paused():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            await heard.until(finished(2))
+            actions = Actions(daemon, 100)
+            await actions.pause("events", BY)
+            await actions.backfill("events", FIRST, "k", BY, dry_run=False)
+
+    async def resumed():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            actions = Actions(daemon, 100)
+            await heard.until(lambda all_: all_.of(Looked))
+            assert daemon.pipelines["events"].attendant.paused
+            waiting = await actions.progress("events", "k")
+            assert [run.status for run in waiting.runs] == [RunStatus.PENDING]
+            assert not heard.of(PhaseStarted)
+            await actions.resume("events", BY)
+            await heard.until(finished(1))
+            assert (await actions.progress("events", "k")).done == 1
+
+    asyncio.run(paused())
+    asyncio.run(resumed())
+
+
+def test_a_cancelled_backfill_skips_what_nobody_has_begun_and_leaves_the_rows(tmp_path):
+    one = world(tmp_path, "events")
+    enrol(tmp_path, one)
+
+    async def go():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            await heard.until(finished(2))
+            actions = Actions(daemon, 100)
+            await actions.pause("events", BY)
+            await actions.backfill("events", BOTH, "k", BY, dry_run=False)
+            over = await actions.cancel("events", "k", BY)
+            assert [run.status for run in over.runs] == [RunStatus.SKIPPED] * 2
+            await actions.resume("events", BY)
+            again = await actions.backfill("events", BOTH, "k2", BY, dry_run=False)
+            assert [run.id.number for run in again.runs] == [3, 3]
+            await heard.until(finished(4))
+
+    asyncio.run(go())
+    assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
+
+
+def test_a_quarantined_run_goes_on_when_it_is_retried(tmp_path):
+    one = world(tmp_path, "events", windows={"end": (START + HOUR).isoformat()})
+    enrol(tmp_path, one)
+    spoilt = at_start_of(
+        Phase.AUDIT, lambda: one.execute("DELETE FROM events WHERE id = (SELECT min(id) FROM events)")
+    )
+
+    async def go():
+        async with serving(tmp_path, also=spoilt) as (daemon, heard, _task):
+            [failed] = await heard.until(lambda all_: all_.of(RunFailed))
+            assert failed.run.quarantined_at is not None
+            again = await Actions(daemon, 100).retry("events", failed.run.name, None, BY)
+            assert again.id.number == 2
+            await heard.until(finished(1))
+
+    asyncio.run(go())
+    assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(60, 60)]
