@@ -129,7 +129,10 @@ class Metrics:
             act(event)
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """The body of a scrape and its content type: OpenMetrics for a client whose `Accept` asks for it."""
+        """The body of a scrape and its content type: OpenMetrics for a client whose `Accept` asks for it.
+
+        For a thread: with 200 pipelines it takes some 60 ms, too long for the event loop.
+        """
         encode, kind = choose_encoder(accept)
         return encode(self._registry), kind
 

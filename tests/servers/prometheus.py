@@ -28,7 +28,6 @@ PORTS = 16
 """Ports that it scrapes: as many as tests of a session may take."""
 CONFIG = """
 global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}
-rule_files: [{work}/rules*.yml]
 scrape_configs:
   - {{job_name: test, static_configs: [{{targets: {targets}}}]}}
 """

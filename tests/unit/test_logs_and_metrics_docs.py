@@ -60,7 +60,7 @@ def test_the_queries_of_the_page_are_understood_and_use_series_that_are_there(pr
     names = {name.removesuffix("_bucket") for query in queries() for name in re.findall(r"sluiceway_\w+", query)}
     assert names <= set(there())
     for query in queries():
-        assert prometheus.query(query) == []  # nothing is scraped; a query that is wrong is an error
+        prometheus.query(query)  # raises if it is not understood
 
 
 def first_cells(table: str) -> list[str]:

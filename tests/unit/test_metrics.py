@@ -212,6 +212,20 @@ def test_an_instant_that_is_not_known_is_0():
     assert of(metrics, "window_end_timestamp_seconds", pipeline="flights") == seconds(START)
 
 
+async def test_a_scrape_in_a_thread_goes_together_with_events():
+    metrics = told(*whole_story())
+    scrapes = [asyncio.ensure_future(asyncio.to_thread(metrics.text)) for _ in range(8)]
+    pipelines = 0
+    while not all(scrape.done() for scrape in scrapes):
+        for event in (PipelineAdded("other"), *whole_run("other"), PipelineRemoved("other")):
+            metrics.hear(event)
+        pipelines += 1
+        await asyncio.sleep(0)
+    assert pipelines > 1
+    assert all(b"sluiceway_windows_total" in scrape.result()[0] for scrape in scrapes)
+    assert of(metrics, "lease_held", pipeline="flights") == 1
+
+
 def test_figures_that_a_users_function_put_there_harm_nothing():
     odd = with_figures(read(run()), P3, copied_rows="many")
     verdict = with_figures(run(), P5, validation_status=["?"], source_count=True, source_count_live="7")
