@@ -5,12 +5,13 @@ Liveness is the event loop alone: whatever is down elsewhere, restarting this pr
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
 
-Metrics = Callable[[], tuple[bytes, str]]
-"""The body of `/metrics` and its content type."""
+Metrics = Callable[[str], tuple[bytes, str]]
+"""The body of `/metrics` and its content type, for what a client accepts; called in a thread."""
 
 
 def health_app(
@@ -29,8 +30,8 @@ def health_app(
             else web.Response(text="ok\n")
         )
 
-    async def scraped(_request: web.Request) -> web.Response:
-        body, kind = metrics()
+    async def scraped(request: web.Request) -> web.Response:
+        body, kind = await asyncio.to_thread(metrics, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": kind})
 
     app = web.Application()

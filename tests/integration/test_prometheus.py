@@ -10,6 +10,7 @@ from importlib.metadata import version
 import pytest
 from aiohttp import web
 
+from service.admin.health import health_app
 from service.events import PipelineAdded
 from service.metrics import Metrics
 from tests.servers.prometheus import Prometheus, instance_of
@@ -18,15 +19,13 @@ from tests.unit.metric_script import Key, of_flights, of_phases, of_process, who
 
 @asynccontextmanager
 async def serving(metrics: Metrics, port: int, accepted: list[str]) -> AsyncIterator[None]:
-    """`/metrics` on `port`, which gives what the client asks for; what it asks for goes to `accepted`."""
+    """The daemon's `/metrics` on `port`; what a client asks for goes to `accepted`."""
 
-    async def scraped(request: web.Request) -> web.Response:
-        accepted.append(request.headers.get("Accept", ""))
-        body, kind = metrics.text(accepted[-1])
-        return web.Response(body=body, headers={"Content-Type": kind})
+    def scraped(accept: str) -> tuple[bytes, str]:
+        accepted.append(accept)
+        return metrics.text(accept)
 
-    app = web.Application()
-    app.add_routes([web.get("/metrics", scraped)])
+    app = health_app(lambda: False, list, scraped)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
