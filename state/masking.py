@@ -81,8 +81,9 @@ _NAMES = r"""(?: pass(?:word|wd|phrase|code)? | pwd | secrets? | tokens? | crede
 
 _VALUE = r"""(?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.|'')*' | \\+(["']).*?\\+\2 | [^\s"'&,;)}\]\\]+ )"""
 
-_PLAIN = r"(?: \*\*\* | \{ | (?:yes|no|true|false|null|none)\b | (?-i:(?:[a-z]+\ ){2}) )"
-"""What may stand after such a name: no secret, as in `(using password: YES)`, a reference, or a sentence."""
+_PLAIN = r"(?: \*\*\* | `?\{ | \?(?!\w) | (?:yes|no|true|false|null|none)\b | (?-i:(?:[a-z]+\ ){2}) )"
+"""What may stand after such a name: no secret, as in `(using password: YES)`, a reference, a
+place in a statement, or a sentence."""
 
 _WEBHOOKS = r"""hooks\.slack\.com | (?:\w{1,63}\.)?discord(?:app)?\.com/api/webhooks | hooks\.zapier\.com
     | [\w-]{1,63}\.webhook\.office\.com | [\w.-]{1,100}\.(?:logic\.azure|powerplatform)\.com

@@ -116,6 +116,8 @@ def test_what_is_masked_stays_as_it_is(text):
         "Access denied for user 'loader'@'10.0.0.1' (using password: YES)",
         "source_system.auth.password: give exactly one of {env: NAME} and {file: PATH}",
         "write password: {env: SOURCE_PASSWORD}",
+        "a secret: `{env: NAME}`",
+        "UPDATE runs SET token = ?, steps = steps + 1 WHERE token = ?",
         "drive_table.password is missing; the basic authentication of the server is on",
         "https://es.company.com:9200/flights-*/_search?filter_path=hits&scroll=1m",
         "flights_20251115_00h_run1: FAILED in audit: the proof breaks at 'target_rows': expected 90, found 89",
