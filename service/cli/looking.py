@@ -15,7 +15,7 @@ from connectors.base import Connector
 from service import exit_codes, views, views_of_run
 from service.app import connect, drive_of, drive_to_look, target_of
 from service.cli.options import same_config
-from service.cli.pipelines import about, one_pipeline, the_run
+from service.cli.pipelines import about, one_pipeline
 from service.config import validate_config
 from service.console import Console
 from service.doctor import checkup
@@ -24,6 +24,7 @@ from service.ledger import ledger
 from service.planning import Planned
 from service.planning import plan as planned_windows
 from service.report import described
+from service.run_names import the_run
 from service.settings import PipelineConfig
 from service.tick import proven
 from state.checks import Check

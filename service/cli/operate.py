@@ -13,12 +13,13 @@ import typer
 from service import exit_codes, views, views_of_run
 from service.app import opened
 from service.cli.options import same_config
-from service.cli.pipelines import about, one_pipeline, the_run
+from service.cli.pipelines import about, one_pipeline
 from service.cli.stopping import until_told_to_stop
 from service.console import Console
 from service.live import require_same_table, require_unchanged
 from service.progress import narrator
 from service.report import described
+from service.run_names import the_run
 from service.settings import PipelineConfig
 from service.tick import backfill_windows, closed_until, run_floor
 from service.worker import Worker

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 
 from service.config import load_config
 from service.settings import PipelineConfig
-from state.drive import DriveTable
 from state.errors import ConfigurationError, SluicewayError
-from state.model import Run, Window
-
-SHOWN = 5
-"""Names listed when a RUN is not clear."""
 
 
 def one_pipeline(path: Path) -> PipelineConfig:
@@ -56,50 +48,3 @@ def about(config: PipelineConfig) -> Iterator[None]:
     except SluicewayError as error:
         error.add_note(f"pipeline {config.pipeline_metadata.pipeline_name}")
         raise
-
-
-async def the_run(drive: DriveTable, pipeline: str, name: str) -> Run:
-    """The run of that name, or the only one whose name begins so. Raises `ConfigurationError`.
-
-    The name tells the day of the window, so that a long ledger is only read whole where nothing is found there.
-    """
-    day = day_of(name)
-    there = await drive.runs(pipeline, within=day) if day else []
-    if any(run.name.startswith(name) for run in there):
-        return chosen(there, name)
-    return chosen(await drive.runs(pipeline), name)
-
-
-def day_of(name: str) -> Window | None:
-    """The day that a run's name holds (`flights_20251115_10h_run1`), None where it holds none."""
-    found = re.search(r"_(\d{8})(?=_|$)", name)
-    if found is None:
-        return None
-    try:
-        start = datetime.strptime(found[1], "%Y%m%d").replace(tzinfo=UTC)
-        return Window(start, start + timedelta(days=1))
-    except (ValueError, OverflowError):
-        return None
-
-
-def chosen(runs: Sequence[Run], name: str) -> Run:
-    """One of `runs`, as `the_run` chooses."""
-    exact = [run for run in runs if run.name == name]
-    begun = exact or [run for run in runs if run.name.startswith(name)]
-    if len(begun) == 1:
-        return begun[0]
-    names = [run.name for run in begun]
-    if names:
-        raise unclear(f"{len(names)} runs begin with {name!r}", f"Say which: {listed(names)}.")
-    near = get_close_matches(name, [run.name for run in runs], n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise unclear(f"there is no run {name!r} in the drive table", f"{meant}`sluiceway windows` lists them.")
-
-
-def listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def unclear(message: str, hint: str) -> ConfigurationError:
-    return ConfigurationError(message, hint=hint, code="unknown_run", path="RUN")

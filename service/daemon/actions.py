@@ -14,6 +14,7 @@ from service.daemon.attendant import PAUSES, Attendant
 from service.daemon.daemon import Daemon
 from service.events import AdminActed
 from service.instants import instant
+from service.run_names import the_run
 from service.tick import backfill_windows, closed_until, new_runs, run_floors
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow
@@ -135,13 +136,11 @@ class Actions:
             return await self.progress(pipeline, key)
 
     async def run(self, pipeline: str, name: str) -> Run:
-        """The run of that name."""
-        worker = self.attendant(pipeline).worker
-        runs = await worker.tried(lambda: worker.drive.runs(pipeline))
-        found = next((run for run in runs if run.name == name), None)
-        if found is None:
-            raise Refused(404, "no_run", f"{pipeline} has no run {name!r}")
-        return found
+        """The run of that name, or the only one that begins so."""
+        try:
+            return await the_run(self.attendant(pipeline).worker.drive, pipeline, name)
+        except ConfigurationError as error:
+            raise Refused(404, "no_run", error.message, error.hint) from None
 
     def attendant(self, pipeline: str) -> Attendant:
         """Who attends to a pipeline. Raises `Refused` if there is none now."""

@@ -24,7 +24,7 @@ from state.snowflake.names import text
 from state.snowflake.parameters import differing, parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.statements import Hear, deaf, told
-from state.snowflake.submitted import ABORT_SECONDS, Answer, Row, Submitted, answer_of
+from state.snowflake.submitted import ABORT_SECONDS, Answer, Row, Submitted, answer_of, not_taken
 from state.snowflake.tag import Tag
 from state.snowflake.values import bound
 
@@ -167,7 +167,7 @@ class Session:
         """Raise what the error means, unless a kept session was over before anything was asked of it."""
         verb = _verb(sql)
         found = explain(error, self._doing(verb), changes=verb not in REPEATABLE)
-        if verb not in REPEATABLE and self._clock() - self._sent_at >= login.WAITS_MILLISECONDS[0] / 1000:
+        if verb not in REPEATABLE and self._doubtful():
             found = doubted(found)
         if found.code != "session_gone" or not self._untouched or verb not in REPEATABLE:
             self.ended = self.ended or ends_session(found)
@@ -193,6 +193,10 @@ class Session:
         except asyncio.CancelledError:
             await finish(_aborted(submitting))
             raise
+        except vendor.Error as error:
+            if not_taken(error) and not self._doubtful():
+                return await self._sent(sql, values)  # whose answer says why; the driver keeps it to itself here
+            raise
         try:
             return await statement.answer(self._longest)
         except SluicewayError as error:
@@ -216,6 +220,10 @@ class Session:
         finally:
             cursor.close()
             self._connection.messages.clear()  # the driver keeps every error of a session there
+
+    def _doubtful(self) -> bool:
+        """True if the driver had the time to send it more than once."""
+        return self._clock() - self._sent_at >= login.WAITS_MILLISECONDS[0] / 1000
 
     def _doing(self, verb: str) -> str:
         return f"{verb.replace('-', ' ')} on Snowflake account {self._account}"

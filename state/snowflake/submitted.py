@@ -35,6 +35,11 @@ async def answer_of(cursor: Any) -> Answer:
     return columns, [tuple(map(read, row)) for row in await cursor.fetchall()]
 
 
+def not_taken(error: vendor.Error) -> bool:
+    """True if Snowflake answered, but not with the id of a statement: the session is over, or the like."""
+    return "did not report a queryId" in str(error.raw_msg)
+
+
 class Submitted:
     """A statement at work in Snowflake, known by its id. It must be all of its transaction.
 

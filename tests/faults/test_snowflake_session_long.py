@@ -164,6 +164,24 @@ async def test_it_outlives_its_session_and_nobody_reads_on_in_one_that_did_not_s
     assert len(open_still) <= 2  # the idle one, and the one that expired: no page says when that ends
 
 
+@pytest.mark.parametrize(
+    ("code", "becomes"), [("390112", None), ("390111", "session_gone"), ("390114", "session_gone")]
+)
+async def test_a_session_that_is_over_before_it_takes_the_statement_is_told_so_43_n6(
+    account, world, code, becomes
+):
+    """The driver tells nothing but that there is no id; the statement was not run."""
+    with happening(world, "expire", sql="^UPDATE", code=code) as over:
+        async with account.session(TAG) as session:
+            try:
+                done = await session.count(change(world), long=True)
+            except TransientError as error:
+                done = error.code
+        assert over() == 1
+    assert done == (becomes or 1)
+    assert len(ran(world)) == (0 if becomes else 1)
+
+
 async def test_a_statement_that_ended_with_its_session_is_unknown_and_not_run_again_n3_g4(account, world):
     async with locked(world):
         with happening(world, "expire", path=RESULT, code="390111"):

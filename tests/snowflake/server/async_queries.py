@@ -95,6 +95,14 @@ class Queries:
         app.THREADS.submit(self._run, submitted)
         return submitted
 
+    def fail(self, statement: Statement, request_id: str, error: SnowflakeError) -> Submitted:
+        """A statement that is not run and has this error for its answer."""
+        submitted = Submitted(statement, request_id, Future())
+        submitted.answer.set_result(wire.failure(error, submitted.id))
+        with self._lock:
+            self._by_id[submitted.id] = self._by_request[statement.session.id, request_id] = submitted
+        return submitted
+
     def _forget(self) -> None:
         while len(self._by_id) > KEPT or self._bytes > KEPT_BYTES:
             oldest = next(iter(self._by_id.values()))
@@ -191,6 +199,16 @@ async def query(server: Server, request: Request) -> Response:
     if body.get("asyncExec"):
         return in_progress(submitted, "333334")
     return await answered(server, submitted, request)
+
+
+async def failed(server: Server, request: Request, error: SnowflakeError) -> Response:
+    """The answer to a statement that fails with this error: one that is submitted asynchronously has an id."""
+    body = await app.body_of(request) if request.url.path.endswith("/query-request") else {}
+    if not body.get("asyncExec"):
+        return app.refused(error)
+    statement = app.statement_of(server, app.session_of(server, request), body)
+    submitted = of(server).fail(statement, request.query_params["requestId"], error)
+    return in_progress(submitted, "333334")
 
 
 async def result(server: Server, request: Request) -> Response:

@@ -35,7 +35,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tests.snowflake.server import app, parameters, tokens
+from tests.snowflake.server import app, async_queries, parameters, tokens
 from tests.snowflake.server.model import Server, SnowflakeError
 
 REQUESTS = itertools.count(1)
@@ -170,7 +170,9 @@ async def happen(server: Server, rule: Rule, inner: Any, request: tuple[Any, Any
     elif rule.act == "status":
         await Response(b"", rule.status, rule.headers)(scope, receive, send)
     elif rule.act == "error":
-        await app.refused(SnowflakeError(rule.code, rule.state, rule.message))(scope, receive, send)
+        error = SnowflakeError(rule.code, rule.state, rule.message)
+        answer = await async_queries.failed(server, Request(scope, receive), error)
+        await answer(scope, receive, send)
     else:
         if rule.act == "hang":
             await asyncio.sleep(rule.seconds)
