@@ -6,13 +6,16 @@ import asyncio
 import errno
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from loaders.spool import Spool
 from service.app import opened
-from service.events import CleaningFailed, RunFailed, RunFenced
+from service.events import CleaningFailed, RunClaimed, RunFailed, RunFenced, RunFinished
 from state.errors import ReceiptMismatch, SluicewayError
 from state.model import Phase, PhaseStatus, Run, RunStatus
 from tests.faults.test_snowflake_runs import world_of
@@ -27,6 +30,7 @@ from tests.lifecycle.snowflake_world import (
     world_at,
 )
 from tests.lifecycle.world import events
+from tests.snowflake.accounts import settings
 from tests.snowflake.running import Place
 
 STRICT = {"limits": {"tries_per_phase": 2, "attempts_per_error_class": 2}}
@@ -40,19 +44,64 @@ def impatient(monkeypatch):
 # 9: two replicas that nobody elected.
 
 
+def told(world: SnowflakeWorld, file: Path) -> None:
+    """Body of a worker process; each event about a run goes to `file`."""
+
+    def keep(event: object) -> None:
+        if isinstance(event, RunClaimed | RunFinished | RunFenced):
+            with file.open("a") as kept:
+                print(type(event).__name__, event.run.name, file=kept)
+
+    file.touch()
+    world.run(emit=keep)
+
+
 def test_9_two_workers_that_share_a_drive_table_in_snowflake_load_each_window_once(place: Place, tmp_path: Path):
     patient = {"tries_per_phase": 20}
     world = world_at(place, tmp_path, {"windows": {"width": "20m", "max_open": 2}, "limits": patient}, "snowflake")
     world.write("day", events(100))
     limits = {**patient, "spool_directory": f"{tmp_path}/spool2"}
     other = SnowflakeWorld(tmp_path, {**world.settings, "limits": limits}, world.connection, world.drive)
-    with process_of(SnowflakeWorld.run, world) as first, process_of(SnowflakeWorld.run, other) as second:
+    files = [tmp_path / "first", tmp_path / "second"]
+    with process_of(told, world, files[0]) as first, process_of(told, other, files[1]) as second:
         for process in (first, second):
             process.join(120)
             assert process.exitcode == 0
     world.run()
     require_whole(world)
+    heard = Counter(line for file in files for line in file.read_text().splitlines())
     assert len(world.runs()) == 6
+    for run in world.runs():  # whoever took it finished it, or was told that another one has it
+        claimed, fenced = (heard[f"{kind} {run.name}"] for kind in ("RunClaimed", "RunFenced"))
+        assert heard[f"RunFinished {run.name}"] == 1
+        assert claimed == fenced + 1 == run.attempts
+
+
+@pytest.mark.parametrize("effect", ["loader.copy.create", "loader.merge.fence", "loader.merge.commit"])
+def test_9_of_two_attempts_at_one_window_one_wins_and_the_other_has_lost_its_lease(
+    place: Place, tmp_path: Path, effect: str
+):
+    """Nobody was elected: both are at work on it, and the second one has it by its lease alone."""
+    world, heard, won = world_of(place, tmp_path, {"limits": {"lease_seconds": 2}}), [], []
+    limits = {**world.settings["limits"], "spool_directory": f"{tmp_path}/spool2"}
+    other = SnowflakeWorld(tmp_path, {**world.settings, "limits": limits}, world.connection, world.drive)
+
+    def take_over() -> None:
+        while not won:
+            time.sleep(0.1)
+            won.extend(other.run())
+
+    def overtaken() -> None:
+        """The first one does nothing meanwhile, not even renew its lease."""
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(take_over).result(60)
+
+    with settings(place, idle_seconds=1):
+        world.run(once_at(effect, overtaken), emit=heard.append)
+    assert [(run.status, run.token) for run in won] == [(RunStatus.COMPLETED, 2)]
+    assert [type(event) for event in heard if isinstance(event, RunFinished | RunFenced)] == [RunFenced]
+    require_whole(world)
+    assert world.query(f"SELECT token FROM {LOADS} WHERE kind = 'receipt'") == [(2,)]
 
 
 # 42 and 45: the warehouse, and a service that refuses everything.
@@ -64,29 +113,32 @@ TROUBLE = {
         {"act": "error", "code": "000630", "message": TIMEOUT},
         "statement_timeout",
         "warehouse",
+        4,
     ),
     "warehouse gone": (
         {"act": "error", "code": "000606", "state": "57P03", "message": SUSPENDED},
         "no_warehouse",
         "warehouse",
+        1,
     ),
-    "503 for ever": ({"act": "status", "status": 503}, "http_503", "tried again"),
-    "429 for ever": ({"act": "status", "status": 429}, "http_429", "tried again"),
-    "403 for ever": ({"act": "status", "status": 403}, "http_403", "network policy"),
+    "503 for ever": ({"act": "status", "status": 503}, "http_503", "tried again", 10),
+    "429 for ever": ({"act": "status", "status": 429}, "http_429", "tried again", 10),
+    "403 for ever": ({"act": "status", "status": 403}, "http_403", "network policy", 2),
 }
 
 
-@pytest.mark.parametrize("rule, code, advice", TROUBLE.values(), ids=TROUBLE.keys())
-def test_42_45_trouble_that_stays_ends_in_quarantine_with_advice(
-    place: Place, tmp_path: Path, rule: dict, code: str, advice: str
-):
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_42_45_trouble_that_stays_ends_in_quarantine_with_advice(place: Place, tmp_path: Path, trouble: str):
+    """The requests are counted, each of which has its longest time: in two attempts, two tries where it is known
+    that nothing happened, and five of the driver's where it may try again."""
+    rule, code, advice, requests = TROUBLE[trouble]
     world = world_of(place, tmp_path, STRICT)
     with fault(place, sql="^(COPY INTO|WITH s AS)", times=None, **rule) as told:
         run = until_done(world)
     assert (run.status, run.failure.code) == (RunStatus.FAILED, code)
-    assert run.quarantined_at is not None
+    assert (run.attempts, run.quarantined_at is not None) == (1 if code == "no_warehouse" else 2, True)
     assert advice in run.failure.hint
-    assert told["fired"] <= 40
+    assert told["fired"] == requests
     assert world.receipts() == []
 
 
@@ -161,35 +213,62 @@ def test_46_runs_whose_drive_table_is_emptied_under_them_write_nothing_more(plac
 # 47: no room.
 
 
-def test_47_a_full_disk_fails_the_part_cleanly_and_it_is_read_again(place: Place, tmp_path: Path, monkeypatch):
-    world, sync, full = world_of(place, tmp_path), os.fsync, []
+def in_spool(root: Path) -> list[Path]:
+    return [path for path in (root / "spool").rglob("*.parquet*") if path.is_file()]
+
+
+def test_47_a_full_disk_fails_the_attempt_cleanly_and_the_run_is_read_again(
+    place: Place, tmp_path: Path, monkeypatch
+):
+    world, sync, full, failures = world_of(place, tmp_path), os.fsync, [True], []
 
     def fsync(file: int) -> None:
-        if len(full) < 3:
-            full.append(file)
+        if full:
             raise OSError(errno.ENOSPC, "No space left on device")
         sync(file)
 
+    def notice(event: object) -> None:
+        if isinstance(event, RunFailed):
+            failures.append(event)
+            assert in_spool(tmp_path) == []
+            assert world.receipts() == []
+            full.clear()
+
     monkeypatch.setattr(os, "fsync", fsync)
-    run = until_done(world)
-    assert len(full) == 3
-    assert run.status is RunStatus.COMPLETED, run.failure
+    world.run(emit=notice)
+    [failed] = failures
+    assert (failed.failure.code, failed.run.phase_failed) == ("disk_full", Phase.SOURCE_TO_STAGE_TRANSFER)
+    assert "limits.spool_quota_bytes" in failed.failure.hint
+    assert until_done(world).status is RunStatus.COMPLETED
     require_whole(world)
-    assert [path for path in (tmp_path / "spool").rglob("*.parquet*") if path.is_file()] == []
+    assert in_spool(tmp_path) == []
 
 
-def test_47_a_spool_with_room_for_one_chunk_makes_the_reader_wait(place: Place, tmp_path: Path):
+QUOTA = 4096
+
+
+def test_47_at_the_quota_the_reader_waits_until_a_chunk_has_left(place: Place, tmp_path: Path, monkeypatch):
+    """An upload that hangs is what it waits for: nothing more is read, and no more lies in the spool."""
+    room, waits, taken = Spool.room, [], []
+
+    async def watched(spool: Spool, size: int) -> None:
+        waits.append(spool.used_bytes > 0 and spool.used_bytes + size > spool.quota_bytes)
+        await room(spool, size)
+        taken.append(spool.used_bytes)
+
+    monkeypatch.setattr(Spool, "room", watched)
+    small = {"chunk_bytes": QUOTA, "rows_per_part": 20, "chunk_rows": 5}
     world = world_of(
         place,
         tmp_path,
-        {
-            "limits": {"spool_quota_bytes": 4096},
-            "phases": {"source_to_stage_transfer": {"chunk_bytes": 4096, "rows_per_part": 20, "chunk_rows": 5}},
-        },
+        {"limits": {"spool_quota_bytes": QUOTA}, "phases": {"source_to_stage_transfer": small}},
     )
-    run = until_done(world)
+    with fault(place, "hang", method="PUT", path="/storage/", seconds=0.2, times=3):
+        run = until_done(world)
     assert run.status is RunStatus.COMPLETED, run.failure
     require_whole(world)
+    assert any(waits)
+    assert 0 < max(taken) <= QUOTA
 
 
 # 49: what cleaning leaves.
