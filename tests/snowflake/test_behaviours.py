@@ -12,9 +12,14 @@ HERE = Path(__file__).parent
 ROW = re.compile(r"\| (?P<behaviour>.+) \| \[(?P<page>[^\]]+)\]\((?P<url>[^)]+)\) \| `(?P<test>[^`]+)` \|")
 
 
+def table_under(heading: str) -> list[str]:
+    """The lines of the table that begins with this line, without its head."""
+    _, _, after = (HERE / "BEHAVIOURS.md").read_text().partition(f"{heading}\n")
+    return after.split("\n\n")[0].splitlines()[1:]
+
+
 def rows() -> list[dict[str, str]]:
-    lines = (HERE / "BEHAVIOURS.md").read_text().splitlines()
-    table = [line for line in lines if line.startswith("| ") and not line.startswith(("| behaviour", "| ---"))]
+    table = table_under("| behaviour | page | test |")
     found = [ROW.fullmatch(line) for line in table]
     assert all(found), [line for line, match in zip(table, found, strict=True) if not match]
     return [match.groupdict() for match in found if match]
@@ -43,3 +48,13 @@ def test_a_clause_is_told_in_its_own_words():
     told = {row["test"]: (row["behaviour"].replace(r"\|", "|"), row["page"]) for row in rows()}
     for name, clause in clauses().items():
         assert told[f"test_conformance.py::test_conformance[{name}]"] == (clause.behaviour, clause.page)
+
+
+def test_every_assumption_says_what_hangs_on_it_and_how_to_try_it():
+    table = table_under("| assumed | if it is not so | how to try it |")
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+    assert len(cells) > 10
+    assert [line for line in cells if len(line) != 3 or not all(line)] == []
+    named = {name for *_, how in cells for name in re.findall(r"`(\w+_\w+_\w+)`", how)}
+    of_the_driver = {"get_query_status", "session_parameters", "_statement_params"}
+    assert named - of_the_driver <= set(clauses())
