@@ -336,3 +336,16 @@ async def test_copy_is_not_run_again_where_the_connection_is_lost_5_n3(place, co
         assert copied.rows == len(copying.stage_rows(copied.table)) == 2
     mine = [one["text"] for one in place.server.get("/test/statements") if one["user"] == copying.user]
     assert sum(text.startswith("COPY INTO") for text in mine) == 1
+
+
+@pytest.mark.parametrize("long", [False, True])
+async def test_a_server_that_never_answers_is_waited_for_as_long_as_a_request_may_take_45_n2(world, long):
+    """An hour would be longer than this test may take."""
+    async with opened(world, request_timeout_seconds=1) as account:
+        await made(account, world)
+        with happening(world, "hang", sql="^UPDATE", times=None, seconds=3_600) as hangs:
+            with pytest.raises(UnknownOutcome) as caught:
+                async with account.session(TAG) as session:
+                    await session.count(change(world), long=long)
+            assert 1 <= hangs() <= TRIES
+    assert caught.value.code == "lost"
