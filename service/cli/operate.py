@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,6 +16,8 @@ from service.cli.options import same_config
 from service.cli.pipelines import about, one_pipeline
 from service.cli.stopping import until_told_to_stop
 from service.console import Console
+from service.events import Emit
+from service.events import Event as Happening
 from service.live import require_same_table, require_unchanged
 from service.progress import narrator
 from service.report import described
@@ -27,12 +29,16 @@ from state.drive import Event
 from state.errors import ConfigurationError
 from state.model import Phase, Run, RunStatus, Window, show_instant
 
+if TYPE_CHECKING:
+    from service.notify.courier import Courier
+
 Work = Callable[[Worker], Awaitable[list[Run]]]
-UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
 SHOWN = 20
 """Windows listed one by one at the end of a run."""
 FAILURES_SHOWN = 3
 """Failures with a panel of their own; the others stand in the table."""
+LAST_WORDS_SECONDS = 10.0
+"""How long a command that has ended waits until its notifications are sent."""
 
 
 def run(config: Path, window: Window | None, *, json: bool) -> None:
@@ -111,16 +117,47 @@ def work_and_report(config: Path, pipeline: PipelineConfig, work: Work, *, json:
 
     async def go() -> tuple[list[Run], list[Run]]:
         with narrator(console.err) as emit:
-            async with opened(pipeline, emit) as worker:
+            async with (
+                notifying(pipeline, same_config(config), console.note) as courier,
+                opened(pipeline, emit if courier is None else both(emit, courier.hear)) as worker,
+            ):
                 await require_unchanged(worker)
+                if courier is not None:
+                    courier.know(await worker.unfinished(), await worker.drive.now())
                 ended = await work(worker)
-                return ended, await worker.drive.runs(worker.pipeline, statuses=UNFINISHED)
+                return ended, await worker.unfinished()
 
     with about(pipeline):
         ended, waiting = until_told_to_stop(go(), console)
     show_end(console, sorted(ended, key=lambda run: (run.window, run.id.number)), waiting, same_config(config))
     if code := exit_codes.of_runs(ended):
         raise typer.Exit(code)
+
+
+@asynccontextmanager
+async def notifying(
+    pipeline: PipelineConfig, same: str, note: Callable[[str], None]
+) -> AsyncIterator[Courier | None]:
+    """Whoever carries notifications while a command works; None if nobody is to be told."""
+    told = pipeline.pipeline_metadata.notifications
+    if not told.channels:
+        yield None
+        return
+    from service.notify.courier import Courier, carrying  # noqa: PLC0415 its libraries only where they are used
+
+    courier = Courier(lambda _pipeline: told, same_config=lambda _pipeline: same, note=note)
+    async with carrying(courier, LAST_WORDS_SECONDS):
+        yield courier
+
+
+def both(first: Emit, second: Emit) -> Emit:
+    """A listener that tells two."""
+
+    def hear(event: Happening) -> None:
+        first(event)
+        second(event)
+
+    return hear
 
 
 def show_end(console: Console, ended: Sequence[Run], runs: Sequence[Run], same: str) -> None:
