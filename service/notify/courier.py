@@ -106,7 +106,7 @@ class Courier:
         self._lines: dict[tuple[str, str], Line] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
-        self._ending = False
+        self._ending = self._closed = False
         self._sending = asyncio.Semaphore(AT_ONCE)
         self.sent = dict.fromkeys(CHANNELS, 0)
         self.failed = dict.fromkeys(CHANNELS, 0)
@@ -141,11 +141,14 @@ class Courier:
             aiohttp.ClientSession(headers={"User-Agent": "sluiceway"}) as session,
             asyncio.TaskGroup() as lines,
         ):
-            while True:
-                self._wake.clear()
-                for pipeline, desk in self._desks.items():
-                    self._hand_out(pipeline, desk, session, lines)
-                await self._until_due()
+            try:
+                while True:
+                    self._wake.clear()
+                    for pipeline, desk in self._desks.items():
+                        self._hand_out(pipeline, desk, session, lines)
+                    await self._until_due()
+            finally:
+                self._closed = True
 
     async def drained(self, seconds: float) -> None:
         """Send what waits without waiting for more, and let it take `seconds`; what is left then is lost, counted
@@ -232,16 +235,20 @@ class Courier:
         title = parcel.notice.title
 
         def again(tries: int, _wait: timedelta, error: SluicewayError) -> None:
+            if self._closed:  # a library may turn a cancellation that comes late into an error of its own
+                raise asyncio.CancelledError
             if tries == 1:
                 self._note(f"{title}: not sent yet, and tried again: {error.message}. {error.hint}".rstrip())
 
         try:
             wanted = await retrying(lambda: self._once(channel, parcel, session), self._pace.retry, again)
         except SluicewayError as error:
+            if self._closed:
+                return False
             self.failed[channel] += 1
             self._note(f"{title}: not sent: {error.message}. {error.hint}".rstrip())
             return False
-        self.sent[channel] += wanted
+        self.sent[channel] += wanted and not self._closed
         return wanted
 
     async def _once(self, channel: str, parcel: Parcel, session: aiohttp.ClientSession) -> bool:
@@ -271,6 +278,7 @@ class Courier:
             await asyncio.wait_for(self._wake.wait(), left)
 
     def _give_up_the_rest(self) -> None:
+        self._closed = True
         for (pipeline, channel), line in self._lines.items():
             self.dropped[channel] += len(line)
             count = len(line)

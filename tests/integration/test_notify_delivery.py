@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +16,11 @@ import msgspec
 import pytest
 
 from service.events import Event, PipelineRemoved
+from service.notify import mail
 from service.notify.courier import Courier, Pace, carrying
 from service.notify.settings import Notifications
 from service.retry import RetryPolicy
+from state.errors import TransientError
 from tests.integration.notify_receivers import (
     PASSWORD,
     USER,
@@ -113,10 +118,6 @@ async def test_slack_gets_one_message_with_blocks_and_text(office: Office):
 
 
 async def test_a_webhook_gets_json_with_its_headers_and_a_signature_that_a_receiver_can_check(office: Office):
-    import base64
-    import hashlib
-    import hmac
-
     async with hook() as receiver:
         headers = {"Authorization": office.secret("auth", "Bearer canary-11")}
         office.webhook(receiver.url, headers=headers, signing_key=office.secret("key", "a key of ours"))
@@ -283,6 +284,26 @@ async def test_while_a_receiver_is_away_what_waits_is_bounded_and_the_oldest_is_
     assert patient.counts() == ({**NONE, "slack": 3}, NONE, {**NONE, "slack": 4})
 
 
+async def test_a_cancellation_that_a_library_swallows_ends_the_courier_all_the_same(office: Office, monkeypatch):
+    begun = asyncio.Event()
+
+    async def swallowing(*_given: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise TransientError("late") from None
+
+    monkeypatch.setattr(mail, "send", swallowing)
+    office.email(nobody_listens(), "starttls")
+    hours = Pace(retry=RetryPolicy(tries=9, base=9000.0, cap=9000.0))
+    office.courier = Courier(office.settings.get, pace=hours, note=office.notes.append)
+    async with carrying(office.courier, 0.0):
+        office.courier.hear(quarantined())
+        await begun.wait()
+    assert office.counts() == (NONE, NONE, {**NONE, "email": 1})
+
+
 async def test_a_pipeline_that_is_removed_is_told_of_no_more(office: Office):
     async with hook() as receiver:
         office.slack(receiver.url, gather_seconds=3600)
@@ -307,12 +328,12 @@ async def test_a_mail_is_handed_over_encrypted_after_a_login(office: Office, tls
     async with post(tls) as server:
         office.email(server.port, tls)
         await office.say(quarantined())
-    [mail] = server.got
-    assert (mail.sender, mail.to) == ("sluiceway@example.com", ("one@example.com", "two@example.com"))
-    assert (mail.encrypted, mail.user) == (True, USER)
-    assert mail.message["Subject"].startswith("[sluiceway] flights: flights_20251115_00h_run1: quarantined")
-    assert mail.message["Auto-Submitted"] == "auto-generated"
-    assert "sluiceway retry flights_20251115_00h_run1" in mail.message.get_content()
+    [came] = server.got
+    assert (came.sender, came.to) == ("sluiceway@example.com", ("one@example.com", "two@example.com"))
+    assert (came.encrypted, came.user) == (True, USER)
+    assert came.message["Subject"].startswith("[sluiceway] flights: flights_20251115_00h_run1: quarantined")
+    assert came.message["Auto-Submitted"] == "auto-generated"
+    assert "sluiceway retry flights_20251115_00h_run1" in came.message.get_content()
     assert office.counts() == ({**NONE, "email": 1}, NONE, NONE)
     assert office.notes == []
 
@@ -337,8 +358,8 @@ async def test_a_mail_that_is_refused_for_now_is_sent_again_as_the_same(office: 
     async with post("starttls", *several) as server:
         office.email(server.port, "starttls")
         await office.say(quarantined())
-    [mail] = server.got
-    assert mail.to == ("one@example.com", "two@example.com")
+    [came] = server.got
+    assert came.to == ("one@example.com", "two@example.com")
     assert office.counts() == ({**NONE, "email": 1}, NONE, NONE)
     assert len(server.logins) == 2
 
