@@ -83,13 +83,13 @@ class ChunkWriter:
         self.held = 0
 
     async def __aenter__(self) -> Self:
-        self._spool.register(self)
+        self._spool.quota.register(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._spool.forget(self)
+        self._spool.quota.forget(self)
         tasks = self._deliveries | self._pressed
         for task in tasks:
             task.cancel()
@@ -108,7 +108,7 @@ class ChunkWriter:
             await self._delivered(UNDELIVERED)
             free = self._limits.rows - self._rows
             piece, batch = batch.slice(0, free), batch.slice(free)
-            await self._spool.room(piece.nbytes)
+            await self._spool.quota.room(piece.nbytes)
             async with self._turn:
                 await self._add(piece)
 
@@ -209,7 +209,7 @@ class ChunkWriter:
     def _gone(self, chunk: Chunk, path: Path) -> None:
         """A delivery is over, well or not: only a callback also sees one that was cancelled before it began."""
         path.unlink(missing_ok=True)
-        self._spool.settle(-chunk.bytes)
+        self._spool.quota.settle(-chunk.bytes)
 
     async def _delivered(self, at_most: int) -> None:
         """Wait until at most so many chunks are undelivered; raise the first error."""
@@ -222,7 +222,7 @@ class ChunkWriter:
         """The open chunk takes `now` bytes; `taken` of the change are in the spool's books already."""
         change = now - self.held - taken
         self.held = now
-        self._spool.settle(change)
+        self._spool.quota.settle(change)
 
     def _abandon(self) -> None:
         if self._file is not None:

@@ -32,26 +32,72 @@ class OpenChunk(Protocol):
         """Finish the chunk as it is, so that it can be delivered and its bytes come back."""
 
 
-class Spool:
-    """`directory` belongs to one process at a time, and to one event loop in it.
+class Quota:
+    """Bytes that may be held at the same time, within those of a `parent` that others share."""
 
-    `quota_bytes` bounds what lies here: closed chunks, and open ones with what they have in memory. A single
-    batch that is larger than the quota still passes, alone.
-    """
-
-    def __init__(self, directory: Path, quota_bytes: int, port: Port = direct) -> None:
-        self.directory = directory
-        self.quota_bytes = quota_bytes
-        self.port = port
-        self._used = 0
-        self._lock: int | None = None
+    def __init__(self, size: int, parent: Quota | None = None) -> None:
+        self.bytes = size
+        self.used = 0
+        self._parent = parent
         self._growing: set[OpenChunk] = set()
         self._changed = asyncio.Event()
 
     @property
-    def used_bytes(self) -> int:
-        """Bytes of the quota that are taken now."""
-        return self._used
+    def _levels(self) -> list[Quota]:
+        return [self, *(self._parent._levels if self._parent else [])]
+
+    def register(self, chunk: OpenChunk) -> None:
+        """`chunk` may be asked to close early from now on."""
+        for level in self._levels:
+            level._growing.add(chunk)
+
+    def forget(self, chunk: OpenChunk) -> None:
+        """`chunk` is not asked any more."""
+        for level in self._levels:
+            level._growing.discard(chunk)
+
+    async def room(self, size: int) -> None:
+        """Take `size` bytes; while there is no room, the largest chunk that grows there is closed early.
+
+        What is larger than the quota still passes, alone.
+        """
+        while full := next((level for level in self._levels if level._is_full(size)), None):
+            await full._free()
+        for level in self._levels:
+            level.used += size
+
+    def settle(self, change: int) -> None:
+        """Bytes that turned out more (or, negative, fewer) than was taken; wakes those that wait for room."""
+        for level in self._levels:
+            level.used += change
+            level._changed.set()
+
+    def _is_full(self, size: int) -> bool:
+        return bool(self.used) and self.used + size > self.bytes
+
+    async def _free(self) -> None:
+        largest = max(self._growing, key=lambda chunk: chunk.held, default=None)
+        if largest is not None and largest.held:
+            await largest.close_early()
+        else:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class Spool:
+    """`directory` belongs to one process at a time, and to one event loop in it.
+
+    `quota_bytes` bounds what lies here: closed chunks, and open ones with what they have in memory. `shared`: what
+    all spools of a process may hold together.
+    """
+
+    def __init__(
+        self, directory: Path, quota_bytes: int, port: Port = direct, *, shared: Quota | None = None
+    ) -> None:
+        self.directory = directory
+        self.quota = Quota(quota_bytes, shared)
+        self.port = port
+        self._lock: int | None = None
 
     def open(self) -> None:
         """Take the folder and remove what a dead process left in it.
@@ -87,30 +133,6 @@ class Spool:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def register(self, chunk: OpenChunk) -> None:
-        """`chunk` may be asked to close early from now on."""
-        self._growing.add(chunk)
-
-    def forget(self, chunk: OpenChunk) -> None:
-        """`chunk` is not asked any more."""
-        self._growing.discard(chunk)
-
-    async def room(self, size: int) -> None:
-        """Take `size` bytes of the quota; while there is no room, the largest growing chunk is closed early."""
-        while self._used and self._used + size > self.quota_bytes:
-            largest = max(self._growing, key=lambda chunk: chunk.held, default=None)
-            if largest is not None and largest.held:
-                await largest.close_early()
-            else:
-                self._changed.clear()
-                await self._changed.wait()
-        self._used += size
-
-    def settle(self, change: int) -> None:
-        """Bytes that turned out more (or, negative, fewer) than was taken; wakes those that wait for room."""
-        self._used += change
-        self._changed.set()
 
 
 @contextmanager

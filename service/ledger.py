@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ import msgspec
 from service.settings import PipelineConfig
 from service.tick import closed_until
 from state.model import Phase, Run, RunStatus, Window
-from state.windows import gaps, reaches_into, tiles
+from state.windows import floor, gaps, reaches_into, tiles
 
 
 class Fate(StrEnum):
@@ -49,7 +49,7 @@ def ledger(config: PipelineConfig, runs: Sequence[Run], now: datetime, *, within
     """Describe every closed window of the schedule, and every run beyond it; `now` is the source's clock."""
     edge = closed_until(config, now)
     newest = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
-    windows = sorted({*tiles(config.windows.tiling(), edge), *newest})
+    windows = sorted({*tiled(config, edge, within), *newest})
     covered = [run.window for run in runs if run.status is RunStatus.COMPLETED]
     holes = gaps(covered, Window(windows[0].start, max(window.end for window in windows))) if windows else []
     span = within or since_start(config, windows)
@@ -63,6 +63,14 @@ def ledger(config: PipelineConfig, runs: Sequence[Run], now: datetime, *, within
         ),
         tuple(gaps(covered, span)) if span else (),
     )
+
+
+def tiled(config: PipelineConfig, edge: datetime, within: Window | None) -> Iterator[Window]:
+    """The closed windows of the schedule; of a long history, only those that `within` may reach into."""
+    tiling = config.windows.tiling()
+    if within is None:
+        return tiles(tiling, edge)
+    return tiles(tiling, min(edge, within.end), after=floor(tiling, max(tiling.start, within.start)))
 
 
 def since_start(config: PipelineConfig, windows: Sequence[Window]) -> Window | None:

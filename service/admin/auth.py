@@ -54,8 +54,8 @@ class Tokens:
         return bool(self._secrets)
 
     def holder(self, authorization: str) -> Holder | None:
-        """Who an `Authorization` header belongs to: `Bearer TOKEN`, or `Basic` with the token as password, as a browser
-        asks for it. All digests are compared, whichever fits."""
+        """Who an `Authorization` header belongs to: `Bearer TOKEN`, or `Basic` with the token as password, which a
+        browser asks for. All digests are compared, whichever fits."""
         given = hashlib.sha256(_token(authorization).encode()).digest()
         found = None
         for digest, holder in self._current():

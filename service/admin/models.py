@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import msgspec
 
 from service.ledger import Entry
-from service.report import RunReport
 from state.model import Phase, RunStatus, Window
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -88,7 +87,7 @@ class Acts(msgspec.Struct, frozen=True):
 
 
 class BackfillWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
-    """A span `[from, to)` of closed windows to load again. A dry run, the default, only tells what would be done."""
+    """A span `[from, to)` of closed windows to load again. A dry run, the default, only tells its windows."""
 
     start: datetime
     end: datetime
@@ -157,6 +156,3 @@ class Problem(msgspec.Struct, frozen=True):
     detail: str
     hint: str
     request_id: str
-
-
-__all__ = ["RunReport"]

@@ -7,14 +7,12 @@ import os
 import signal
 import sys
 import threading
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import typer
 
 from service import exit_codes
-from service.admin.health import health_app
-from service.admin.serving import listening
+from service.admin.ports import opened_ports
 from service.cli.options import LogForm
 from service.cli.pipelines import find_functions_beside
 from service.daemon.daemon import Daemon
@@ -22,7 +20,7 @@ from service.daemon.fleet import daemon_settings
 from service.daemon.pulse import Pulse
 from service.daemon.settings import DaemonSettings
 from service.events import Emit, Event
-from service.logs import Lines, libraries
+from service.logs import in_background, libraries
 from service.metrics import Metrics
 from state.errors import ConfigurationError
 
@@ -39,27 +37,25 @@ def serve(folder: Path, log: LogForm) -> None:
     settings = daemon_settings(folder)
     find_functions_beside(folder / "any")
     as_json = not sys.stderr.isatty() if log is LogForm.AUTO else log is LogForm.JSON
-    lines = Lines(sys.stderr, json=as_json)
-    with libraries(lines):
-        code = asyncio.run(serving(folder, settings, lines))
+    with in_background(sys.stderr, json=as_json) as lines, libraries(lines):
+        code = asyncio.run(serving(folder, settings, lines.hear))
     end(code)
 
 
-async def serving(folder: Path, settings: DaemonSettings, lines: Lines) -> int:
-    """The daemon from start to stop; returns its exit code."""
+async def serving(folder: Path, settings: DaemonSettings, *listeners: Emit) -> int:
+    """The daemon from start to stop, with its ports; returns its exit code."""
     metrics = Metrics()
+    heard_by = (metrics.hear, *listeners)
 
     def hear(event: Event) -> None:
-        for listener in listeners:
+        for listener in heard_by:
             listener(event)
 
-    listeners: list[Emit] = [lines.hear, metrics.hear]
-    daemon = Daemon(folder, settings, hear, port=metrics.port())
+    daemon = Daemon(folder, settings, hear, port=metrics.port(), hear=metrics.statement)
+    metrics.watch_spool(lambda: daemon.quota.used, settings.spool_quota_bytes)
     pulse = Pulse(metrics.observe_lag, settings.loop_stalled_seconds)
     told_to_stop(daemon)
-    health = health_app(lambda: pulse.is_stalled, daemon.why_not_ready, metrics.text)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(listening(health, settings.health.host, settings.health.port, "health"))
+    async with opened_ports(daemon, pulse, metrics.text):
         daemon.supervisor.keep("pulse", pulse.keep())
         return await daemon.serve()
 

@@ -15,14 +15,16 @@ from service.daemon.turns import Turns
 from service.events import Emit, FreshnessBack, FreshnessMissed, Looked, LookFailed, TickNoted, WindowsOpened
 from service.lease import LeaseKeeper
 from service.live import require_same_table, require_unchanged
-from service.tick import closed_until, new_runs, run_floors
-from service.worker import Worker
+from service.tick import FASTER, closed_until, new_runs, run_floors
+from service.worker import Worker, is_everybodys
 from state.errors import DuplicateWindow, SluicewayError
 from state.model import Run, RunKind, RunStatus, Window
 
 PAUSES = ("pause", "resume")
 EVENTS = 1000
 """Operator's actions that are looked through for the last pause."""
+LEFT = "left"
+"""Names the timer for a run that a walker had to leave as it was: it may be taken up when its lease is over."""
 SOONEST_SECONDS = 1.0
 """A run that may go on at once is claimed again after this long, not in the same breath."""
 
@@ -56,6 +58,10 @@ class Attendant:
     paused: bool = False
     closing: bool = False
     standing: Standing | None = None
+    looked: Looked | None = None
+    """What the last look found."""
+    source_now: datetime | None = None
+    """The source's clock at the last look."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _looking: bool = False
     _asked: int = 1
@@ -66,6 +72,7 @@ class Attendant:
     _behind: bool = False
     _held_back: bool = False
     _outdated: bool = False
+    _halted: bool = False
     _defect: BaseException | None = None
 
     @property
@@ -85,10 +92,12 @@ class Attendant:
         """The scheduler's voice."""
         if self._looking:
             self.emit(TickNoted(self.pipeline, "overlapping"))
+        self._halted = False
         self._wanted.set()
 
     def wake(self) -> None:
-        """Something may be claimable that was not before."""
+        """Something may be claimable that was not before: an operator acted."""
+        self._halted = False
         self._asked += 1
         self._wanted.set()
 
@@ -130,8 +139,13 @@ class Attendant:
             self._failed(error)
         finally:
             self._looking = False
-        if self.standing is not None and not (self.paused or self.closing):
+        if self.standing is not None and self._may_claim:
             self._send_walkers()
+
+    @property
+    def _may_claim(self) -> bool:
+        """False until the next tick, too, after a run that ended by what the others would meet as well."""
+        return not (self.closing or self.paused or self._halted)
 
     async def _look(self) -> None:
         """Open what is due. The first time, and where others may have worked, the drive table is asked."""
@@ -189,7 +203,9 @@ class Attendant:
         new = new_runs(worker.config, self._floors, due, RunKind.SCHEDULED)
         try:
             opened = await worker.tried(lambda: worker.drive.create(worker.pipeline, worker.owner, new))
-        except DuplicateWindow:  # another process opened some of them meanwhile
+        except DuplicateWindow as error:
+            if error.code not in FASTER:
+                raise
             span = Window(due[0].start, due[-1].end)
             opened = await worker.tried(lambda: worker.drive.runs(worker.pipeline, within=span))
             self._outdated = True
@@ -202,16 +218,16 @@ class Attendant:
 
     def _tell(self, standing: Standing, now: datetime, closed: datetime, waiting: Sequence[Window]) -> None:
         loaded = standing.loaded_until(waiting)
-        self.emit(
-            Looked(
-                self.pipeline,
-                closed,
-                loaded,
-                standing.oldest_open(waiting),
-                len(standing.unfinished),
-                standing.quarantined,
-            )
+        self.source_now = now
+        self.looked = Looked(
+            self.pipeline,
+            closed,
+            loaded,
+            standing.oldest_open(waiting),
+            len(standing.unfinished),
+            standing.quarantined,
         )
+        self.emit(self.looked)
         allowed = self.worker.config.windows.freshness_seconds
         if allowed is None:
             return
@@ -239,15 +255,16 @@ class Attendant:
 
     async def _walk(self) -> None:
         """Claim and walk until there is nothing to claim."""
-        while not (self.closing or self.paused):
+        while self._may_claim:
             async with self.turns.turn(self.pipeline):
-                if self.closing or self.paused:
+                if not self._may_claim:
                     return
                 asked = self._asked
                 try:
                     run = await self.worker.next_run(self.keeper)
-                except SluicewayError as error:  # the drive table cannot be asked: the next tick does
+                except SluicewayError as error:  # the drive table cannot be used
                     self._failed(error)
+                    self._wake_in(LEFT, self.worker.lease.total_seconds())
                     return
             if run is None:
                 self._answered = max(self._answered, asked)
@@ -259,6 +276,7 @@ class Attendant:
         if self.standing is not None:
             self.standing.note(run)
         self._outdated = self._outdated or run.status is RunStatus.RUNNING
+        self._halted = self._halted or is_everybodys(run)
         if run.updated_at is not None:
             self._wake_for(run, run.updated_at)
 
@@ -268,17 +286,21 @@ class Attendant:
         `now` is the drive table's clock, and the wait is counted on ours.
         """
         at = run.next_attempt_at if run.status is RunStatus.FAILED else run.lease_expires_at
-        if at is None or run.quarantined_at is not None or not run.unfinished or self.closing:
+        if at is None or run.quarantined_at is not None or not run.unfinished:
             return
-        seconds = max((at - now).total_seconds(), 0.0) + SOONEST_SECONDS
-        if (before := self._timers.pop(run.id, None)) is not None:
+        self._wake_in(run.id, max((at - now).total_seconds(), 0.0))
+
+    def _wake_in(self, key: object, seconds: float) -> None:
+        if (before := self._timers.pop(key, None)) is not None:
             before.cancel()
-        self._timers[run.id] = asyncio.get_running_loop().call_later(seconds, self._timed, run.id)
+        if not self.closing:
+            self._timers[key] = asyncio.get_running_loop().call_later(seconds + SOONEST_SECONDS, self._timed, key)
 
     def _timed(self, key: object) -> None:
         self._timers.pop(key, None)
         self._outdated = True
-        self.wake()
+        self._asked += 1
+        self._wanted.set()
 
     def _back(self, walker: asyncio.Task[None]) -> None:
         self._walkers.discard(walker)

@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from loaders.spool import Quota
 from service import exit_codes
 from service.daemon.attendant import Attendant
 from service.daemon.fleet import Changes, Fleet
-from service.daemon.resources import Resources
+from service.daemon.resources import Hear, Resources
 from service.daemon.settings import DaemonSettings
 from service.daemon.supervisor import Supervisor
 from service.daemon.turns import Turns
@@ -70,7 +71,15 @@ class Attended:
 class Daemon:
     """Use once, inside an event loop. `stop` and `at_once` are set from outside: by signals, or by a test."""
 
-    def __init__(self, folder: Path, settings: DaemonSettings, emit: Emit, *, port: Port = direct) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: DaemonSettings,
+        emit: Emit,
+        *,
+        port: Port = direct,
+        hear: Hear | None = None,
+    ) -> None:
         self.settings = settings
         self.fleet = Fleet(folder)
         self.emit = emit
@@ -80,7 +89,8 @@ class Daemon:
         self.turns = Turns(settings.max_runs)
         self.supervisor = Supervisor()
         self.scheduler = Scheduler(emit)
-        self.resources = Resources(self.supervisor, emit, port)
+        self.quota = Quota(settings.spool_quota_bytes)
+        self.resources = Resources(self.supervisor, emit, self.quota, port, hear)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._looks = asyncio.Semaphore(LOOKS)
         self._reloading = asyncio.Lock()

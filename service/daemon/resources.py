@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from loaders.spool import Spool
+from loaders.spool import Quota, Spool
 from service.app import account_of, connect, spool_directory, target
 from service.daemon.supervisor import Supervisor
 from service.events import Emit
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from state.snowflake.session import Account
 
 
+Hear = Callable[[str, str], None]
+"""Told of every statement to Snowflake: its first word, and what became of it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A drive table with the keepers of its leases, by their length in seconds."""
@@ -38,12 +42,16 @@ class Place:
 
 
 class Resources:
-    """Use as a context manager; everything is closed at its end."""
+    """Use as a context manager; everything is closed at its end. `quota`: what all spools may hold together."""
 
-    def __init__(self, supervisor: Supervisor, emit: Emit, port: Port = direct) -> None:
+    def __init__(
+        self, supervisor: Supervisor, emit: Emit, quota: Quota, port: Port = direct, hear: Hear | None = None
+    ) -> None:
         self._supervisor = supervisor
         self._emit = emit
+        self._quota = quota
         self._port = port
+        self._hear = hear
         self._owner = owner_name()
         self._accounts: dict[str, Account] = {}
         self._places: dict[str, Place] = {}
@@ -94,7 +102,7 @@ class Resources:
             return None
         name = config.snowflake_connection.model_dump_json()
         if name not in self._accounts:
-            account = await self._stack.enter_async_context(account_of(config, self._port))
+            account = await self._stack.enter_async_context(account_of(config, self._port, self._hear))
             assert account is not None  # it has settings
             self._accounts[name] = account
         return self._accounts[name]
@@ -119,7 +127,7 @@ class Resources:
 
     @contextmanager
     def _spool(self, config: PipelineConfig) -> Iterator[Spool]:
-        spool = Spool(spool_directory(config), config.limits.spool_quota_bytes, self._port)
+        spool = Spool(spool_directory(config), config.limits.spool_quota_bytes, self._port, shared=self._quota)
         spool.open()
         try:
             yield spool

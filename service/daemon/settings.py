@@ -38,6 +38,8 @@ class Admin(Group):
     """Bearer tokens that may look, as references to files or variables. Default none."""
     operate_tokens: tuple[Secret, ...] = ()
     """Bearer tokens that may also act: backfill, retry, pause. Default none: nobody may."""
+    most_windows: Count = 1000
+    """Windows of one backfill at most. Default 1000: a slip of the keyboard is not carried out."""
 
 
 class DaemonSettings(Group):

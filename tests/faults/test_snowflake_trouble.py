@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from loaders.spool import Spool
+from loaders.spool import Quota
 from service.app import opened
 from service.events import CleaningFailed, RunClaimed, RunFailed, RunFenced, RunFinished
 from state.errors import ReceiptMismatch, SluicewayError
@@ -249,14 +249,14 @@ QUOTA = 4096
 
 def test_47_at_the_quota_the_reader_waits_until_a_chunk_has_left(place: Place, tmp_path: Path, monkeypatch):
     """An upload that hangs is what it waits for: nothing more is read, and no more lies in the spool."""
-    room, waits, taken = Spool.room, [], []
+    room, waits, taken = Quota.room, [], []
 
-    async def watched(spool: Spool, size: int) -> None:
-        waits.append(spool.used_bytes > 0 and spool.used_bytes + size > spool.quota_bytes)
-        await room(spool, size)
-        taken.append(spool.used_bytes)
+    async def watched(quota: Quota, size: int) -> None:
+        waits.append(quota.used > 0 and quota.used + size > quota.bytes)
+        await room(quota, size)
+        taken.append(quota.used)
 
-    monkeypatch.setattr(Spool, "room", watched)
+    monkeypatch.setattr(Quota, "room", watched)
     small = {"chunk_bytes": QUOTA, "rows_per_part": 20, "chunk_rows": 5}
     world = world_of(
         place,

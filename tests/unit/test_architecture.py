@@ -21,6 +21,7 @@ HOMES = {"aiohttp.web": ("service/admin",), "snowflake.connector": ("loaders/sno
 FUNCTION_LINES, MODULE_LINES = 50, 350
 BOUNDARIES = {
     ("service/functions.py", "except Exception"),  # a user's function may raise anything
+    ("service/admin/app.py", "except Exception"),  # a defect ends this request, not the daemon
     ("service/walk.py", "except Exception"),  # a defect ends this run, not the process
     ("service/cli/main.py", "except Exception"),  # a defect is told like any other error
 }

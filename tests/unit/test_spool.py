@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from loaders import parquet
 from loaders.parquet import ChunkLimits, ChunkWriter, footer_rows
-from loaders.spool import Spool
+from loaders.spool import Quota, Spool
 from state.contract import READ_AT, Contract, json_field
 from state.errors import ConfigurationError, ContractError, TransientError
 
@@ -89,7 +89,7 @@ async def test_chunks_hold_every_row_once_under_names_of_their_content(spool):
     assert chunks[0].min_cursor == datetime(2025, 1, 1, tzinfo=UTC)
     assert chunks[0].max_cursor == datetime(2025, 1, 1, tzinfo=UTC).replace(microsecond=999)
     assert left(spool) == []
-    assert spool.used_bytes == 0
+    assert spool.quota.used == 0
 
 
 async def test_equal_rows_give_equal_bytes_however_they_are_cut_into_batches(spool):
@@ -201,7 +201,7 @@ async def test_whatever_ends_a_writer_early_leaves_no_file(spool, how):
     with pytest.raises((RuntimeError, asyncio.CancelledError)):
         await task
     assert left(spool) == []
-    assert spool.used_bytes == 0
+    assert spool.quota.used == 0
 
 
 async def test_cancelled_in_the_middle_of_compression_leaves_no_file(spool):
@@ -219,7 +219,7 @@ async def test_cancelled_in_the_middle_of_compression_leaves_no_file(spool):
         with pytest.raises(asyncio.CancelledError):
             await task
         assert left(spool) == []
-        assert spool.used_bytes == 0
+        assert spool.quota.used == 0
 
 
 async def test_an_error_of_a_delivery_reaches_the_reader(spool):
@@ -271,9 +271,9 @@ def test_parallel_writers_never_deadlock_under_a_tiny_quota(tmp_path_factory, qu
         spool.open()
         stage = Stage()
         work = [one(spool, stage, number, counts) for number, counts in enumerate(writers)]
-        totals = await asyncio.wait_for(asyncio.gather(*work), 20)
+        totals = await asyncio.wait_for(asyncio.gather(*work), 120)
         assert totals == [sum(counts) for counts in writers]
-        assert spool.used_bytes == 0
+        assert spool.quota.used == 0
         assert left(spool) == []
         spool.close()
 
@@ -288,7 +288,7 @@ async def test_the_quota_is_kept_by_closing_the_largest_chunk_early(tmp_path):
 
     async def put(chunk, path):
         nonlocal most
-        most = max(most, spool.used_bytes)
+        most = max(most, spool.quota.used)
         await stage.put(chunk, path)
 
     limits = ChunkLimits(1 << 30, 1_000_000)
@@ -313,7 +313,7 @@ async def test_a_full_disk_is_transient_and_leaves_nothing_row47(spool, monkeypa
     assert caught.value.code == "disk_full"
     assert "spool_quota_bytes" in caught.value.hint
     assert left(spool) == []
-    assert spool.used_bytes == 0
+    assert spool.quota.used == 0
 
 
 async def test_a_full_disk_met_under_pressure_ends_its_owner_and_nobody_waits_for_ever(tmp_path, monkeypatch):
@@ -343,7 +343,7 @@ def test_orphans_are_removed_and_strangers_are_not_x10(tmp_path):
 
 def test_a_second_process_is_told_who_has_the_folder(spool):
     code = (
-        "import sys\nfrom pathlib import Path\nfrom loaders.spool import Spool\n"
+        "import sys\nfrom pathlib import Path\nfrom loaders.spool import Quota, Spool\n"
         "from state.errors import ConfigurationError\n"
         "try:\n    Spool(Path(sys.argv[1]), 1).open()\n"
         "except ConfigurationError as error:\n    print(error.code)\n"
@@ -366,3 +366,30 @@ async def test_footer_rows(spool, tmp_path):
         await out.write(rows(0, 10))
         chunks = await out.finish()
     assert kept == {chunk.name: chunk.rows for chunk in chunks}
+
+
+async def test_spools_share_what_the_process_may_hold_and_close_the_largest_chunk_of_all(tmp_path):
+    shared = Quota(60_000)
+    most = 0
+    stage = Stage()
+
+    async def put(chunk, path):
+        nonlocal most
+        most = max(most, shared.used)
+        await stage.put(chunk, path)
+
+    async def fill(name: str) -> int:
+        spool = Spool(tmp_path / name, 1 << 30, shared=shared)
+        spool.open()
+        limits = ChunkLimits(1 << 30, 1_000_000)
+        async with ChunkWriter(spool, CONTRACT, name, READ, limits=limits, deliver=put) as writer:
+            for first in range(0, 2000, 50):
+                await writer.write(rows(first, 50))
+                await asyncio.sleep(0)
+            chunks = await writer.finish()
+        spool.close()
+        return sum(chunk.rows for chunk in chunks)
+
+    assert await asyncio.gather(fill("one"), fill("two")) == [2000, 2000]
+    assert 0 < most <= 60_000
+    assert shared.used == 0
