@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from loaders.base import Mode
-from state.contract import RESERVED_PREFIX, Contract
+from state.contract import RESERVED_PREFIX, Contract, is_json
 from state.errors import ConfigurationError, ContractError
 
 READ_AT_VERSION = "read_at"
@@ -45,9 +47,11 @@ class Needs:
 
 
 def require_usable(contract: Contract, needs: Needs, reserved: Collection[str] = ()) -> None:
-    """Raises `ConfigurationError` for a column that the settings name and the contract lacks, `ContractError` for
-    names that are `reserved` (lower case), begin with our prefix, or differ only in case."""
+    """Raises `ConfigurationError` for a column that the settings name and the contract lacks, or that tells no
+    rows apart, `ContractError` for names that are `reserved` (lower case), begin with our prefix, or differ only
+    in case."""
     require_columns(contract, needs)
+    require_scalars(contract, needs)
     require_names(contract.schema.names, reserved)
 
 
@@ -73,6 +77,23 @@ def require_columns(contract: Contract, needs: Needs) -> None:
                 code="missing_column",
                 path=path,
             )
+
+
+def require_scalars(contract: Contract, needs: Needs) -> None:
+    """Key and version are no JSON and nothing nested: `{"a":1}` and `{"a": 1}` are one value to one comparison and
+    two to another, so a key would be in the target twice."""
+    version = needs.version_column
+    for path, named in (("key", needs.keys), ("version", () if version is None else (version,))):
+        for field in (contract.schema.field(name) for name in named):
+            if is_json(field) or pa.types.is_nested(field.type):
+                raise ConfigurationError(
+                    f"target_system.{path} names the column {field.name}, which is"
+                    f" {'JSON' if is_json(field) else field.type}: equal values of it may be written differently",
+                    hint="Name columns of text, numbers or times; make a value inside of it a column of its own,"
+                    " or read the column as text (source_system.columns.types).",
+                    code="column_type",
+                    path=f"target_system.{path}",
+                )
 
 
 def require_names(names: Sequence[str], reserved: Collection[str]) -> None:

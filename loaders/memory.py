@@ -205,7 +205,7 @@ class MemoryLoader(MemoryLedger):
         runs = self._runs_of_pipeline()
         kept = [row for row in values.table.rows if row.get(RUN) not in runs or not inside(window, row[cursor])]
         deleted = len(values.table.rows) - len(kept)
-        values.table.rows = kept + [values.full(row) for row in staged]
+        values.table.rows = kept + [{**values.table.defaults, **values.full(row)} for row in staged]
         return MergeCounts(len(staged), len(staged), len(staged), deleted=deleted)
 
     def _require_in_window(self, window: Window, staged: list[Row]) -> None:

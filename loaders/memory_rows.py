@@ -34,12 +34,14 @@ class Outcome(StrEnum):
 
 @dataclass
 class MemoryTable:
-    """Rows of a target or stage table; `columns` are the source's. A target has an identity once prepared."""
+    """Rows of a target or stage table; `columns` are the source's, and those of somebody else's in a target, whose
+    `defaults` a new row gets. A target has an identity once prepared."""
 
     made_at: datetime
     columns: dict[str, pa.Field] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     identity: str = ""
+    defaults: Row = field(default_factory=dict)
 
 
 @dataclass
@@ -120,17 +122,16 @@ class Values:
     at: datetime
 
     def data(self, row: Row) -> Row:
-        """The data columns of the target; one that the source has no more is None."""
-        return {name: self._value(have, row) for name, have in self.table.columns.items()}
+        """The data columns of the target that the source has."""
+        ours = set(self.contract.schema.names)
+        return {name: self._value(have, row) for name, have in self.table.columns.items() if name in ours}
 
     def _value(self, have: pa.Field, row: Row) -> Any:
-        if have.name not in self.contract.schema.names:
-            return None
         wanted = self.contract.schema.field(have.name)
         return row[have.name] if fits(have, wanted) else converted(row[have.name], wanted, self.policy)
 
     def full(self, row: Row) -> Row:
-        """A whole row of the target."""
+        """A whole row of the target, but for columns of others."""
         return {**self.data(row), READ_AT: row[READ_AT], RUN: self.run, LOADED_AT: self.at}
 
 
@@ -194,7 +195,7 @@ class RowRules:
     def written(self, values: Values, new: Row, old: Row | None, outcome: Outcome) -> Row:
         """The target's row afterwards."""
         if old is None or outcome is Outcome.UPDATED:
-            return values.full(new)
+            return {**(values.table.defaults if old is None else old), **values.full(new)}
         return self.seen_again(new, old) if outcome is Outcome.UNCHANGED else old
 
     def seen_again(self, new: Row, old: Row) -> Row:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from loaders.duckdb.names import Table, quoted
 from loaders.duckdb.rows import R, RowRules, within_window
-from loaders.duckdb.schema import OWN, Columns, value_for, wanted
+from loaders.duckdb.schema import Columns, value_for, wanted
 from loaders.duckdb.work import Work
 from state.contract import LOADED_AT, RUN, Contract
 from state.errors import ContractError
@@ -16,13 +16,12 @@ from state.model import Attempt
 
 @dataclass(frozen=True)
 class Plan:
-    """`values`: target column → SQL over the stage table. `gone`: target columns that the source has no more; they
-    get NULL. `in_window`: SQL that is true for a row of the run's window, with two parameters. `at`: when."""
+    """`values`: target column → SQL over the stage table; what else the target has is left alone. `in_window`: SQL
+    that is true for a row of the run's window, with two parameters. `at`: when."""
 
     work: Work
     stage: str
     values: dict[str, str]
-    gone: tuple[str, ...]
     in_window: str
     attempt: Attempt
     at: datetime
@@ -57,7 +56,6 @@ def plan_for(work: Work, have: Columns, contract: Contract, *, stage: Table, att
                 code="missing_column",
             )
         values[there.name] = value_for(there, column, work.settings.on_type_conflict, work.names.target)
-    gone = tuple(column.name for column in have.values() if column.name not in {**values, **OWN})
     cursor = have[work.rules.cursor.lower()]
     in_window = within_window(quoted(cursor.name), cursor.type)
-    return Plan(work, work.session.at(stage), values, gone, in_window, attempt, datetime.now(UTC))
+    return Plan(work, work.session.at(stage), values, in_window, attempt, datetime.now(UTC))

@@ -82,7 +82,6 @@ def statement(plan: Plan) -> str:
     rules = plan.rules
     key = {name.lower() for name in rules.key}
     sets = [f"{quoted(name)} = s.{quoted(name)}" for name in plan.values if name.lower() not in key]
-    sets += [f"{quoted(name)} = NULL" for name in plan.gone]
     sets += [f"{R} = s.{R}", f"{quoted(RUN)} = ?", f"{quoted(LOADED_AT)} = ?"]
     fresh = [f"s.{quoted(name)}" for name in plan.values]
     return (
@@ -94,9 +93,8 @@ def statement(plan: Plan) -> str:
 
 
 def differs(plan: Plan) -> str:
-    """Some data column of `s` and `t` differs; a column that the source has no more counts as NULL."""
+    """Some data column of the source differs between `s` and `t`."""
     key = {name.lower() for name in plan.rules.key}
     data = [quoted(name) for name in plan.values if name.lower() not in key]
     parts = [f"s.{name} IS DISTINCT FROM t.{name}" for name in data]
-    parts += [f"t.{quoted(name)} IS NOT NULL" for name in plan.gone]
     return f"({' OR '.join(parts) or 'FALSE'})"

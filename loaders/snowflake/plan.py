@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from loaders.snowflake.names import LOADED, RUN_NAME, R
 from loaders.snowflake.rows import RowRules, instant, within_window
-from loaders.snowflake.schema import OWN, Table, Wanted, value_for, wanted
+from loaders.snowflake.schema import Table, Wanted, value_for, wanted
 from loaders.snowflake.types import VARIANT
 from loaders.snowflake.work import Work
 from state.contract import Contract
@@ -18,15 +18,14 @@ from state.snowflake.names import Name, quoted
 
 @dataclass(frozen=True)
 class Plan:
-    """`values`: target column → SQL over `r`, a row of the stage. `gone`: target columns that the source has no
-    more; they get NULL. `variants`: those of `values` that are VARIANT. `parsed`: columns of JSON text that become
-    one. `in_window`: SQL that is true for a row of the run's window, with two parameters. `mark`: what the
-    transaction left in the fence. `at`: when."""
+    """`values`: target column → SQL over `r`, a row of the stage; what else the target has is left alone.
+    `variants`: those of `values` that are VARIANT. `parsed`: columns of JSON text that become one. `in_window`:
+    SQL that is true for a row of the run's window, with two parameters. `mark`: what the transaction left in the
+    fence. `at`: when."""
 
     work: Work
     stage: Name
     values: dict[str, str]
-    gone: tuple[str, ...]
     variants: frozenset[str]
     parsed: tuple[Wanted, ...]
     in_window: str
@@ -81,7 +80,6 @@ def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attemp
         work,
         stage,
         values,
-        tuple(name for name in have.columns if name not in {**values, **OWN}),
         frozenset(name for name in values if have.columns[name] == VARIANT),
         tuple(column for column in want if column.json and have.columns[column.name] == VARIANT),
         within_window(quoted(work.rules.cursor), have.columns[work.rules.cursor]),

@@ -38,7 +38,7 @@ async def upsert(plan: Plan) -> MergeCounts:
     *outcomes, held_twice = await foreseen(plan, newest)
     require_distinct_target(plan, held_twice)
     counts = MergeCounts(staged.rows, staged.keys, *outcomes)
-    stamps = plan.stamp * (2 if plan.gone or data_columns(plan) else 1)
+    stamps = plan.stamp * (2 if data_columns(plan) else 1)
     with plan.work.port("loader.merge.write"):
         [told] = await plan.work.session.records(statement(plan, newest), plan.mark, *stamps)
     require_as_counted(plan, counts, told)
@@ -178,11 +178,10 @@ def statement(plan: Plan, newest: str) -> str:
     seen at (docs/decisions/0002), and with `change_only` not even that."""
     rules = plan.rules
     sets = [f"{quoted(name)} = s.{quoted(name)}" for name in data_columns(plan)]
-    sets += [f"{quoted(name)} = NULL" for name in plan.gone]
     sets += [f"{R} = s.{R}", f"{RUN_NAME} = ?", f"{LOADED} = {INSTANT}"]
     fresh = [f"s.{quoted(name)}" for name in plan.values]
     matched = []
-    if plan.gone or data_columns(plan):
+    if data_columns(plan):
         matched.append(f"WHEN MATCHED AND {rules.newer} AND {differs(plan)} THEN UPDATE SET {', '.join(sets)}")
     if not plan.work.settings.change_only:
         matched.append(f"WHEN MATCHED AND {rules.newer} THEN UPDATE SET {R} = s.{R}")
@@ -195,9 +194,8 @@ def statement(plan: Plan, newest: str) -> str:
 
 
 def differs(plan: Plan) -> str:
-    """Some data column of `s` and `t` differs; a column that the source has no more counts as NULL."""
+    """Some data column of the source differs between `s` and `t`."""
     parts = [f"{shown(plan, 's', name)} IS DISTINCT FROM {shown(plan, 't', name)}" for name in data_columns(plan)]
-    parts += [f"t.{quoted(name)} IS NOT NULL" for name in plan.gone]
     return f"({' OR '.join(parts) or 'FALSE'})"
 
 

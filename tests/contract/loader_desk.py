@@ -54,6 +54,10 @@ class Place(Protocol):
 
     def drop_target(self) -> None: ...
 
+    def make_target_with_note(self) -> None:
+        """A target of the operator's own, in the columns of `SCHEMA` and `note`, which is never NULL and "none" by
+        default."""
+
     def add_row(self, row: Mapping[str, Any]) -> None: ...
 
     def lose_receipts(self) -> None: ...

@@ -11,7 +11,7 @@ from loaders.base import Staged
 from loaders.memory import MemoryLoader
 from loaders.memory_files import rows_told
 from loaders.memory_rows import MemoryTable, reconcile
-from state.contract import is_json
+from state.contract import RUN, is_json
 from state.errors import ConfigurationError, ContractError, RestartAttempt
 
 
@@ -46,14 +46,32 @@ class IgnoresNewColumns(MemoryLoader):
             super()._reconcile(table, field)
 
 
-class KeepsWhatTheSourceLost(MemoryLoader):
+class EmptiesWhatTheSourceLost(MemoryLoader):
     def _write(self, attempt, staged, values):
-        before = {row["id"]: row for row in values.table.rows}
         counts = super()._write(attempt, staged, values)
         for row in values.table.rows:
-            if "value" not in values.contract.schema.names and row["id"] in before:
-                row["value"] = before[row["id"]]["value"]
+            if "value" not in values.contract.schema.names and row[RUN] == attempt.name:
+                row["value"] = None
         return counts
+
+
+class EmptiesColumnsOfOthers(MemoryLoader):
+    def _write(self, attempt, staged, values):
+        counts = super()._write(attempt, staged, values)
+        for row in values.table.rows:
+            if "note" in row and row[RUN] == attempt.name and counts.updated:
+                row["note"] = None
+        return counts
+
+
+class KeysMayBeJson(MemoryLoader):
+    async def prepare(self, contract):
+        try:
+            return await super().prepare(contract)
+        except ConfigurationError as error:
+            if error.code != "column_type":
+                raise
+            return ""
 
 
 class TakesAnyType(MemoryLoader):
@@ -90,7 +108,9 @@ class DoesNotLookForNamedColumns(MemoryLoader):
     async def prepare(self, contract):
         try:
             return await super().prepare(contract)
-        except ConfigurationError:
+        except ConfigurationError as error:
+            if error.code != "missing_column":
+                raise
             return ""
 
 
@@ -296,7 +316,9 @@ STAGE = {
     "an empty table gets a new identity each time": AnEmptyTableGetsANewIdentityEachTime,
     "remembers a dropped table": RemembersADroppedTable,
     "ignores new columns": IgnoresNewColumns,
-    "keeps what the source lost": KeepsWhatTheSourceLost,
+    "empties what the source lost": EmptiesWhatTheSourceLost,
+    "empties columns of others": EmptiesColumnsOfOthers,
+    "keys may be json": KeysMayBeJson,
     "takes any type": TakesAnyType,
     "text stays a number": TextStaysANumber,
     "json is not quoted": JsonIsNotQuoted,

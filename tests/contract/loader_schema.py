@@ -20,6 +20,7 @@ from tests.contract.loader_desk import (
 )
 
 LATER = SEEN + MINUTE
+STRUCT = pa.struct([("x", pa.int64())])
 
 
 def with_value(kind: pa.DataType | pa.Field) -> Contract:
@@ -69,16 +70,34 @@ async def a_new_column_is_added(make) -> None:
         assert d.row("a")["extra"] is None
 
 
-async def a_column_the_source_lost_stays_and_gets_null(make) -> None:
+async def a_column_the_source_lost_keeps_its_last_value(make) -> None:
+    """Of a row that is updated too, and it makes no row differ."""
     async with desk(make) as d:
         loader = d.loader()
         await d.load(loader, attempt(1), rows(("a", 1, 10), ("b", 1, 20)))
         narrow = SCHEMA.remove(3)
         contract = Contract(narrow, "at", ("id",))
-        again = table(narrow, {"id": "a", "version": 2}, {"id": "c", "version": 1})
-        receipt = await d.load(loader, attempt(2, number=2), (again, LATER), contract=contract)
-        assert (receipt.counts.updated, receipt.counts.inserted) == (1, 1)
-        assert d.values() == {"a": None, "b": 20, "c": None}
+        again = table(narrow, {"id": "a", "version": 2}, {"id": "b", "version": 1}, {"id": "c", "version": 1})
+        counts = (await d.load(loader, attempt(2, number=2), (again, LATER), contract=contract)).counts
+        assert (counts.updated, counts.unchanged, counts.inserted) == (1, 1, 1)
+        assert d.values() == {"a": 10, "b": 20, "c": None}
+        assert d.row("a")["version"] == 2
+
+
+async def a_column_of_somebody_elses_is_left_alone(make) -> None:
+    """A row that is updated keeps its value, a new one gets the default; it makes no row differ."""
+    async with desk(make) as d:
+        d.place.make_target_with_note()
+        loader = d.loader()
+        await d.load(loader, attempt(1), rows(("a", 1, 1), ("b", 1, 1)))
+        assert d.row("a")["note"] == "none"
+        d.place.change_row("a", note="mine")
+        d.place.change_row("b", note="mine")
+        again = (rows(("a", 2, 2), ("b", 1, 1), ("c", 1, 1)), LATER)
+        counts = (await d.load(loader, attempt(2, number=2), again)).counts
+        assert (counts.updated, counts.unchanged, counts.inserted) == (1, 1, 1)
+        assert d.values() == {"a": 2, "b": 1, "c": 1}
+        assert [d.row(key)["note"] for key in "abc"] == ["mine", "mine", "none"]
 
 
 async def a_changed_type_is_refused(make) -> None:
@@ -129,6 +148,18 @@ async def a_column_that_is_named_and_missing_is_a_matter_of_configuration(make) 
             await d.loader().prepare(Contract(SCHEMA.remove(1), "id", ("id",)))
 
 
+async def json_and_nested_columns_tell_no_rows_apart(make) -> None:
+    """The same value has several spellings there: a key would be there twice, a version would have no order."""
+    async with desk(make) as d:
+        for field in (json_field("doc"), pa.field("doc", pa.list_(pa.int64())), pa.field("doc", STRUCT)):
+            contract = Contract(SCHEMA.append(field), "at", ("id",))
+            for path, settings in (("key", {"key": ("id", "doc")}), ("version", {"version": "doc"})):
+                with pytest.raises(ConfigurationError, match="doc") as refused:
+                    await d.loader(**settings).prepare(contract)
+                assert refused.value.path == f"target_system.{path}"
+        assert d.place.untouched()
+
+
 async def names_that_collide_are_refused(make) -> None:
     async with desk(make) as d:
         for name in ("ID", "_sluiceway_run", "_Sluiceway_x"):
@@ -153,12 +184,14 @@ CLAUSES = {
         prepare_is_repeatable,
         a_table_made_again_is_another_target,
         a_new_column_is_added,
-        a_column_the_source_lost_stays_and_gets_null,
+        a_column_the_source_lost_keeps_its_last_value,
+        a_column_of_somebody_elses_is_left_alone,
         a_changed_type_is_refused,
         a_changed_type_is_kept_as_text,
         a_changed_type_is_kept_as_json,
         a_key_never_changes_its_type,
         a_column_that_is_named_and_missing_is_a_matter_of_configuration,
+        json_and_nested_columns_tell_no_rows_apart,
         names_that_collide_are_refused,
         json_stays_the_text_that_came,
     )

@@ -93,6 +93,12 @@ class SnowflakeSchema:
     def drop_target(self) -> None:
         self.query("DROP TABLE EVENTS")
 
+    def make_target_with_note(self) -> None:
+        self.query(
+            "CREATE TABLE EVENTS (ID VARCHAR, AT TIMESTAMP_LTZ(9), VERSION NUMBER(38,0), VALUE NUMBER(38,0),"
+            " NOTE VARCHAR NOT NULL DEFAULT 'none')"
+        )
+
     def add_row(self, row: Mapping[str, Any]) -> None:
         names = ", ".join(f'"{name.upper()}"' for name in row)
         self.query(f"INSERT INTO EVENTS ({names}) VALUES ({', '.join('?' for _ in row)})", *row.values())

@@ -14,7 +14,7 @@ from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from loaders.memory import MemoryLoader
 from loaders.memory_rows import MemoryTable, MemoryTarget
 from state.contract import RESERVED_PREFIX
-from tests.contract.loader_desk import SEEN
+from tests.contract.loader_desk import SCHEMA, SEEN
 
 BY_HAND = {"id": None, "at": None, "version": None, "value": None}
 
@@ -42,6 +42,10 @@ class MemoryPlace:
 
     def drop_target(self) -> None:
         del self.target.tables["events"]
+
+    def make_target_with_note(self) -> None:
+        columns = {field.name: field for field in [*SCHEMA, pa.field("note", pa.string())]}
+        self.target.tables["events"] = MemoryTable(SEEN, columns, defaults={"note": "none"})
 
     def add_row(self, row: dict) -> None:
         self.target.tables["events"].rows.append({**BY_HAND, **row})
@@ -121,6 +125,13 @@ class DuckDBPlace:
 
     def drop_target(self) -> None:
         self.query("DROP TABLE events")
+
+    def make_target_with_note(self) -> None:
+        self.database.parent.mkdir(parents=True, exist_ok=True)
+        self.query(
+            'CREATE TABLE events (id VARCHAR, "at" TIMESTAMPTZ, version BIGINT, value BIGINT,'
+            " note VARCHAR NOT NULL DEFAULT 'none')"
+        )
 
     def add_row(self, row: dict) -> None:
         names = ", ".join(f'"{name}"' for name in row)
