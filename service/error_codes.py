@@ -10,7 +10,7 @@ import re
 OTHER = "other"
 
 OF_A_RUN = """
-    all_rows defect disk disk_full fenced finished held live_setting not_proven other_table over_max_percent
+    all_rows defect disk disk_full fenced finished held known live_setting not_proven other_table over_max_percent
     over_max_rows receipt retention_column rows_read secret snapshot_age snapshot_closed snapshot_lost spool
     spool_in_use superseded tiling unfinished unknown_run unknown_runs user_function
 """

@@ -14,6 +14,9 @@ from state.drive import DriveTable, NewRun
 from state.model import Receipt, Run, RunKind, Window
 from state.windows import due, following
 
+FASTER = ("unfinished", "known")
+"""Codes of a `DuplicateWindow` that says: another worker opened the window between the look and the write."""
+
 
 def proven(loads: Loads) -> list[Receipt]:
     """Receipts of the target as it is now; those of a table that was dropped since prove nothing about it."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from connectors.base import Connector
@@ -20,18 +20,27 @@ from service.lease import LeaseKeeper
 from service.parallel import each
 from service.retry import RetryPolicy, retrying
 from service.settings import PipelineConfig
-from service.tick import new_runs, open_windows, proven, run_floors
+from service.tick import FASTER, new_runs, open_windows, proven, run_floors
 from service.walk import Walk
 from state.drive import DriveTable
-from state.errors import DuplicateWindow, SluicewayError
+from state.errors import ConfigurationError, DuplicateWindow, SluicewayError
 from state.finishing import finish
 from state.model import Claim, Phase, Run, RunId, RunKind, RunStatus, Window
 
 T = TypeVar("T")
 
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.FAILED)
+LOOKS = 5
+"""How often in a row another worker may be faster before what is left waits for the next call."""
 
 _log = logging.getLogger(__name__)
+
+
+def is_everybodys(run: Run) -> bool:
+    """True if `run` ended by what is not its own: a setting, a grant, a credential: others would meet it."""
+    return (
+        run.status is RunStatus.FAILED and run.failure is not None and run.failure.kind == ConfigurationError.kind
+    )
 
 
 @dataclass(frozen=True)
@@ -77,22 +86,28 @@ class Worker:
         loads = await self.repair()
         async with aclosing(self.connect()) as connector:
             now = await self.tried(connector.now)
-        try:
-            opened = await self.tried(
-                lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
-            )
-        except DuplicateWindow as error:
-            if error.code != "unfinished":
-                raise
-            opened = []  # another worker opened them between this look and this write: they can be claimed
+        opened = await self._opened(loads, now, only)
         if opened:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
         return opened
 
+    async def _opened(self, loads: Loads, now: datetime, only: Window | None) -> list[Run]:
+        """New runs; where another worker was faster, it is looked again for what it left."""
+        for _ in range(LOOKS):
+            try:
+                return await self.tried(
+                    lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
+                )
+            except DuplicateWindow as error:
+                if error.code not in FASTER:
+                    raise
+        return []
+
     async def run_due(self, only: Window | None = None) -> list[Run]:
         """Everything that is due now, once; returns the runs that this process ended, in order of ending.
 
-        Runs that wait for a later time stay for a later call.
+        Runs that wait for a later time stay for a later call, as does what is due after a run that ended by a
+        setting, a grant or a credential: one run waits for the operator then, and not every window.
         """
         ended: list[Run] = []
         async with self._keeping() as keeper:
@@ -109,11 +124,16 @@ class Worker:
         return await self.run_these([run.id for run in created])
 
     async def run_these(self, runs: Sequence[RunId]) -> list[Run]:
-        """The named runs, up to `max_open` at a time; one that somebody else holds is left out."""
+        """The named runs, up to `max_open` at a time; one that somebody else holds is left out.
+
+        None is begun any more once one has ended by what the others would meet as well.
+        """
         ended: list[Run] = []
         async with self._keeping() as keeper:
 
             async def one(run: RunId) -> None:
+                if any(map(is_everybodys, ended)):
+                    return
                 ended.extend(await self._claim_until_settled(keeper, run))
 
             await each(runs, self.config.windows.max_open, one)
@@ -140,16 +160,21 @@ class Worker:
         return timedelta(seconds=self.config.lease_seconds)
 
     async def _claim_all(self, keeper: LeaseKeeper, ended: list[Run], only: Window | None) -> bool:
-        """`max_open` walkers that claim until nothing is due; True if there was something."""
+        """`max_open` walkers that claim until nothing is due; True if more may be due then.
+
+        None claims any more once a run has ended by what the others would meet as well.
+        """
         before = len(ended)
 
         async def walker(_number: int) -> None:
-            while (run := await self.next_run(keeper, only=only)) is not None:
+            while (
+                not any(map(is_everybodys, ended)) and (run := await self.next_run(keeper, only=only)) is not None
+            ):
                 ended.append(run)
 
         walkers = self.config.windows.max_open
         await each(range(walkers), walkers, walker)
-        return len(ended) > before
+        return len(ended) > before and not any(map(is_everybodys, ended))
 
     async def _claim_until_settled(self, keeper: LeaseKeeper, run: RunId) -> list[Run]:
         """Attempts at one run until it is finished or waits for a time or a person."""

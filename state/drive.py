@@ -55,9 +55,10 @@ class DriveTable(Protocol):
         """Create PENDING runs, all or none, under the pipeline's own lease; return them in order.
 
         The number of each is one more than the highest of its window here and in `run_floor`. Raises
-        `DuplicateWindow` if one overlaps an unfinished run of the pipeline, or a scheduled one overlaps
-        another scheduled span that is not the same window; `TransientError` while another owner holds
-        the pipeline's lease.
+        `DuplicateWindow` if one overlaps an unfinished run of the pipeline (code `unfinished`), or if a scheduled
+        one is of a window that has a run already, whatever became of it (`known`: somebody else was faster), or
+        overlaps another scheduled span (`tiling`); `TransientError` while another owner holds the pipeline's
+        lease.
         """
 
     async def adopt(self, pipeline: str, receipts: Sequence[Receipt], token_floor: int) -> list[Run]:

@@ -31,6 +31,7 @@ from state.model import (
     Window,
     run_name,
 )
+from state.wishes import Again, Wish
 
 if TYPE_CHECKING:
     from state.transactional import Rows
@@ -39,28 +40,6 @@ ORDER = {phase: place for place, phase in enumerate(Phase)}
 WORKING = (RunStatus.RUNNING, RunStatus.COMPLETED, RunStatus.SKIPPED)
 IsDead = Callable[[Run], bool]
 """True if certainly nobody holds a run, whatever its lease says."""
-
-
-class Wish(msgspec.Struct, frozen=True):
-    """Which run a worker asks for."""
-
-    run: RunId | None = None
-    within: Window | None = None
-    ordered: bool = False
-
-    def names(self, run: Run) -> bool:
-        """True if `run` is one of those that are asked for."""
-        if self.run is not None and run.id != self.run:
-            return False
-        return self.within is None or self.within.covers(run.window)
-
-
-class Again(msgspec.Struct, frozen=True):
-    """Which run an operator wants done again, and from where."""
-
-    run: RunId
-    from_phase: Phase | None = None
-    run_floor: int = 0
 
 
 def create(rows: Rows, pipeline: str, new: Sequence[NewRun]) -> list[Run]:
@@ -79,7 +58,7 @@ def by_window(run: Run) -> Window:
 
 
 def require_free(rows: Rows, pipeline: str, new: NewRun, busy: Sequence[Run]) -> None:
-    """Raise `DuplicateWindow` if `new` overlaps unfinished work, or cuts across the scheduled tiling.
+    """Raise `DuplicateWindow` if `new` overlaps unfinished work, or is no new window of the schedule.
 
     `busy` is in order of windows and never overlaps itself, so only the neighbours of `new` can overlap it.
     """
@@ -100,6 +79,12 @@ def require_free(rows: Rows, pipeline: str, new: NewRun, busy: Sequence[Run]) ->
             f"{pipeline}: the scheduled window {new.window} would overlap the scheduled window {span}",
             hint="The start, width or time zone of the windows was changed; go on from the end of the last one.",
             code="tiling",
+        )
+    if known := rows.highest_number(pipeline, new.window):
+        raise DuplicateWindow(
+            f"{pipeline}: the scheduled window {new.window} has run {known} already",
+            hint="Nothing to do: another worker was faster. To load it again: sluiceway backfill over its span.",
+            code="known",
         )
 
 

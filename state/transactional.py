@@ -16,6 +16,7 @@ from state import rules
 from state.answers import Unheard, repeatable
 from state.drive import Event, NewRun
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
+from state.wishes import Again, Wish
 
 T = TypeVar("T")
 
@@ -123,7 +124,7 @@ class TransactionalDrive(ABC):
         within: Window | None = None,
         ordered: bool = False,
     ) -> Claim | None:
-        wish, made, is_dead = rules.Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
+        wish, made, is_dead = Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
 
         def step(rows: Rows) -> Claim | None:
             claim = rules.claim(rows, pipeline, wish, owner=owner, lease=lease, is_dead=is_dead)
@@ -151,7 +152,7 @@ class TransactionalDrive(ABC):
         return await self._write("drive.release", lambda rows: rules.release(rows, claim, run))
 
     async def reopen(self, run: RunId, *, from_phase: Phase | None, run_floor: int, event: Event) -> Run:
-        wish = rules.Again(run, from_phase, run_floor)
+        wish = Again(run, from_phase, run_floor)
         is_dead = self._unheard.nobody_holds
         return await self._write("drive.reopen", lambda rows: rules.reopen(rows, wish, event, is_dead))
 

@@ -41,6 +41,7 @@ from state.snowflake.drive_rows import (
 from state.snowflake.names import parse
 from state.snowflake.session import Account, Session
 from state.snowflake.tag import Tag
+from state.wishes import Again, Wish
 
 T = TypeVar("T")
 PHASE = "drive_table"
@@ -139,7 +140,7 @@ class SnowflakeDrive:
         within: Window | None = None,
         ordered: bool = False,
     ) -> Claim | None:
-        wish, made, is_dead = rules.Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
+        wish, made, is_dead = Wish(run, within, ordered), list[Claim](), self._unheard.nobody_holds
 
         def step(seen: Seen) -> Claim | None:
             claim = rules.claim(seen, pipeline, wish, owner=owner, lease=lease, is_dead=is_dead)
@@ -176,7 +177,7 @@ class SnowflakeDrive:
             return await self._hold(claim, lambda rows: rules.release(rows, claim, run))
 
     async def reopen(self, run: RunId, *, from_phase: Phase | None, run_floor: int, event: Event) -> Run:
-        wish = rules.Again(run, from_phase, run_floor)
+        wish = Again(run, from_phase, run_floor)
         wanted = Wanted(OVERLAPS, (run.window.end, run.window.start))
         with self._port("drive.reopen"):
             return await self._step(

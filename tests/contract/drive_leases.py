@@ -152,7 +152,7 @@ async def a_superseded_run_is_out_of_the_way(desk: Desk) -> None:
     assert await desk.nothing_due(run=failed.id)
     await desk.finish(await desk.drive.claim("p", "one", LEASE, ordered=True, run=following.id))
     assert await desk.nothing_due()
-    assert [run.id.number for run in await desk.create(0)] == [3]
+    assert [run.id.number for run in await desk.create(0, kind=RunKind.BACKFILL)] == [3]
 
 
 @clause

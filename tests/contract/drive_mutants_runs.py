@@ -9,7 +9,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from state import rules
-from state.model import PhaseRecord, RunKind, RunStatus
+from state.errors import DuplicateWindow
+from state.model import PhaseRecord, Run, RunKind, RunStatus
 from tests.contract.drive_broken import Mutant, answer, method, row, rule, stored, wrapped
 from tests.contract.drive_desk import Make
 
@@ -81,12 +82,35 @@ def named_by_kind(faithful, rows, pipeline, new):
     return replace(run, name=rules.run_name(pipeline, run.window, run.id.number, scheduled=scheduled))
 
 
-def asked_as(kind: RunKind) -> Make:
-    """The twin that judges every new run as one of `kind`."""
-    return wrapped(
-        "require_free",
-        lambda faithful, rows, pipeline, new, busy: faithful(rows, pipeline, replace(new, kind=kind), busy),
-    )
+def tiled(faithful, rows, pipeline, new, busy):
+    faithful(rows, pipeline, new, busy)
+    try:
+        faithful(rows, pipeline, replace(new, kind=RunKind.SCHEDULED), busy)
+    except DuplicateWindow as error:
+        if error.code == "tiling":
+            raise
+
+
+def untiled(faithful, rows, pipeline, new, busy):
+    try:
+        faithful(rows, pipeline, new, busy)
+    except DuplicateWindow as error:
+        if error.code != "tiling":
+            raise
+
+
+def knows(which: Callable[[Run], bool]) -> Make:
+    """The twin for which a schedule's window has a run only if one is such."""
+
+    def judged(faithful, rows, pipeline, new, busy):
+        try:
+            faithful(rows, pipeline, new, busy)
+        except DuplicateWindow as error:
+            runs = [run for run in rows.table.values() if (run.id.pipeline, run.window) == (pipeline, new.window)]
+            if error.code != "known" or any(which(run) for run in runs):
+                raise
+
+    return wrapped("require_free", judged)
 
 
 def counted(self, pipeline, window):
@@ -159,8 +183,11 @@ RUNS: dict[str, Make] = {
     ),
     "looks at each new run for itself": wrapped("create", each_for_itself),
     "looks at the work of all pipelines": wrapped("require_free", across_pipelines),
-    "asks of a schedule what it asks of a backfill": asked_as(RunKind.BACKFILL),
-    "asks of a backfill what it asks of a schedule": asked_as(RunKind.SCHEDULED),
+    "lets a schedule cut across its tiling": wrapped("require_free", untiled),
+    "lets no backfill cut across the tiling": wrapped("require_free", tiled),
+    "opens a window again for a schedule": knows(lambda run: False),
+    "opens a window again that was skipped": knows(lambda run: run.status is RunStatus.COMPLETED),
+    "opens a window again that was loaded out of turn": knows(lambda run: run.kind is RunKind.SCHEDULED),
     "adopts as pending": answer("proven_elsewhere", lambda run: replace(run, status=RunStatus.PENDING)),
     "adopts without the receipt": answer("proven_elsewhere", lambda run: replace(run, receipt=None)),
     "gives two runs one name": row(has_name=lambda self, name: False),

@@ -69,7 +69,7 @@ async def runs_are_created_all_or_none(desk: Desk) -> None:
 @clause
 async def a_window_done_again_gets_the_next_number_of_the_table(desk: Desk) -> None:
     await desk.drive.adopt("p", [receipt_of(RunId("elsewhere", "p", window(0), 7))], 0)
-    (again,) = await desk.create(0)
+    (again,) = await desk.create(0, kind=RunKind.BACKFILL)
     assert again.id.number == 8
     (other,) = await desk.create(1)
     assert other.id.number == 1
@@ -116,7 +116,23 @@ async def a_scheduled_window_must_not_cut_across_the_tiling(desk: Desk) -> None:
     for hour, hours in ((1, 2), (0, 1), (1, 1), (3, 2), (0, 4)):
         with pytest.raises(DuplicateWindow):
             await desk.drive.create("p", "x", [new(hour, hours)])
-    await desk.drive.create("p", "x", [new(0, 2), new(4, 1)])
+    await desk.drive.create("p", "x", [new(4, 1)])
+
+
+@clause
+async def a_schedule_opens_a_window_once_whatever_became_of_it(desk: Desk) -> None:
+    """Whoever looked before another worker opened and ended the window is told so, and opens nothing."""
+    await desk.completed(0)
+    await desk.finish(await desk.running(1), RunStatus.SKIPPED)
+    await desk.completed(2, kind=RunKind.BACKFILL)
+    await desk.drive.adopt("p", [receipt_of(RunId("lost", "p", window(3), 1))], 0)
+    before = await desk.rows()
+    for hour in range(4):
+        with pytest.raises(DuplicateWindow) as refused:
+            await desk.create(hour, 5)
+        assert refused.value.code == "known"
+    assert await desk.rows() == before
+    await desk.create(0, 1, 2, 3, kind=RunKind.BACKFILL)
 
 
 @clause
@@ -215,9 +231,9 @@ async def events_belong_to_one_pipeline(desk: Desk) -> None:
 
 @clause
 async def runs_are_ordered_by_window_and_number(desk: Desk) -> None:
-    for _ in range(2):
+    for kind in (RunKind.SCHEDULED, RunKind.BACKFILL):
         for hour in (3, 1):
-            await desk.completed(hour)
+            await desk.completed(hour, kind)
     await desk.create(0)
     await desk.drive.adopt("p", [receipt_of(RunId("elsewhere", "p", window(1, 2), 1))], 0)
     places = [(run.window, run.id.number) for run in await desk.rows()]
@@ -254,8 +270,8 @@ async def a_limit_keeps_the_first_runs(desk: Desk) -> None:
 
 @clause
 async def windows_are_told_once_each_and_in_order(desk: Desk) -> None:
-    for hour in (2, 0, 2):
-        await desk.completed(hour)
+    for hour, kind in ((2, RunKind.SCHEDULED), (0, RunKind.SCHEDULED), (2, RunKind.REPAIR)):
+        await desk.completed(hour, kind)
     await desk.create(1)
     await desk.create(5, pipeline="q")
     assert await desk.drive.windows("p") == [window(0), window(1), window(2)]
