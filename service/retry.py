@@ -3,6 +3,7 @@
 Backoff is exponential with full jitter; a wait that the other side asked for is kept at least. One that is longer
 than a policy's patience is not waited here, with a lease held: the error is raised at once, and `service/walk.py`
 gives the run back until the wait is over.
+An error whose number of attempts is bounded is raised at once, too: it costs hours each time, or nobody knows it.
 Only the errors named here are tried again: a cancellation never is.
 """
 
@@ -35,10 +36,11 @@ class RetryPolicy(msgspec.Struct, frozen=True):
         """Seconds that are waited in place at most: `cap`, and never less than two minutes."""
         return max(self.cap, _PATIENCE)
 
-    def is_too_long(self, error: BaseException | None) -> bool:
-        """True if the other side asked for a longer wait than `patience`."""
-        asked = error.retry_after if isinstance(error, TransientError) else None
-        return asked is not None and asked > self.patience
+    def is_for_later(self, error: BaseException | None) -> bool:
+        """True if the other side asked for a longer wait than `patience`, or attempts are counted (`at_most`)."""
+        if not isinstance(error, TransientError):
+            return False
+        return error.at_most is not None or (error.retry_after or 0.0) > self.patience
 
     def wait(self, tries: int, error: BaseException | None) -> float:
         """Seconds before the next try, after `tries` failed ones."""
@@ -56,7 +58,7 @@ async def retrying(
 ) -> T:
     """Await `step()` until it succeeds, raises something else than `errors`, or `policy` is used up.
 
-    An error that asks for more than `policy.patience` is raised at once, with its `retry_after`.
+    An error that asks for more than `policy.patience`, or bounds its attempts, is raised at once as it is.
     """
 
     def wait(state: RetryCallState) -> float:
@@ -64,7 +66,7 @@ async def retrying(
 
     def stop(state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
-        return state.attempt_number >= policy.tries or policy.is_too_long(error)
+        return state.attempt_number >= policy.tries or policy.is_for_later(error)
 
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

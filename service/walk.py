@@ -62,22 +62,33 @@ class Walk:
         self._bench = bench
         self._phase = Phase.STALE_PIPELINE_HANDLING
         self._started = utc_now()
+        self._ending = False
 
     async def run(self) -> Run:
-        """Walk; returns the run as stored at the end. Raises only CancelledError, after releasing the run."""
+        """Walk; returns the run as stored at the end.
+
+        Raises CancelledError, after releasing the run; and what the drive table says where it does not take the
+        run's failure: the run stays as it is, and is taken up when its lease is over.
+        """
         try:
-            return await self._through_phases()
-        except Stopping:
-            return await self._release()
+            return await self._to_its_end()
         except asyncio.CancelledError:
             if not self._bench.lease.lost:
-                await self._release()
+                if not self._ending:
+                    await self._release()
                 raise
             fenced = self._fenced(LeaseLost("the lease ran out before it could be renewed"))
             task = asyncio.current_task()
             if task is not None and task.uncancel():
                 raise  # told to stop besides
             return fenced
+
+    async def _to_its_end(self) -> Run:
+        """The same, but for what a cancellation leaves."""
+        try:
+            return await self._through_phases()
+        except Stopping:
+            return await self._release()
         except LeaseLost as error:
             return self._fenced(error)
         except SluicewayError as error:
@@ -203,18 +214,37 @@ class Walk:
 
     async def _fail(self, error: SluicewayError) -> Run:
         bench = self._bench
-        failure = Failure(self._phase, error.kind, error.code, error.message, error.hint, utc_now())
-        retry_in = self._retry_in(error)
-        run = self._after(error)
+        in_a_row = self._in_a_row(error)
+        failure = Failure(self._phase, error.kind, error.code, error.message, error.hint, utc_now(), in_a_row)
         try:
-            async with bench.lease.closing() as claim:
-                failed = await finish(
-                    bench.drive.fail(claim, run, failure, retry_in=retry_in, quarantine=retry_in is None)
-                )
+            failed = await self._stored(failure, self._after(error), self._retry_in(error, in_a_row))
         except LeaseLost as lost:
             return self._fenced(lost)
+        except SluicewayError as refused:
+            refused.add(f"the end of {bench.run.name} could not be stored: in {self._phase}, {error.message}")
+            raise
         bench.emit(RunFailed(failed, failure))
         return failed
+
+    async def _stored(self, failure: Failure, run: Run, retry_in: timedelta | None) -> Run:
+        """The run as failed; tried again while the drive table is busy."""
+        bench = self._bench
+        async with bench.lease.closing() as claim:
+            self._ending = True
+            return await retrying(
+                lambda: finish(
+                    bench.drive.fail(claim, run, failure, retry_in=retry_in, quarantine=retry_in is None)
+                ),
+                bench.retry,
+                bench.on_retry(self._phase),
+            )
+
+    def _in_a_row(self, error: SluicewayError) -> int:
+        """Attempts that ended by this error in a row, since an operator last looked."""
+        run, before = self._bench.run, self._bench.run.failure
+        if before is None or not run.strikes or (before.kind, before.code) != (error.kind, error.code):
+            return 1
+        return before.in_a_row + 1
 
     def _after(self, error: SluicewayError) -> Run:
         """The run as it is stored with its failure: what cannot be continued is forgotten."""
@@ -226,7 +256,7 @@ class Walk:
             run = msgspec.structs.replace(run, phases={**run.phases, self._phase: record})
         return run
 
-    def _retry_in(self, error: SluicewayError) -> timedelta | None:
+    def _retry_in(self, error: SluicewayError, in_a_row: int) -> timedelta | None:
         """When the run goes on by itself; None: never, an operator decides."""
         limits = self._bench.config.limits
         same = self._bench.run.failure is not None and self._bench.run.failure.kind == error.kind
@@ -236,6 +266,8 @@ class Walk:
         if isinstance(error, RestartAttempt | UnknownOutcome):
             return timedelta(0)
         if isinstance(error, TransientError):
+            if error.at_most is not None and in_a_row >= error.at_most:
+                return None
             backoff = min(limits.retry_cap_seconds, limits.retry_base_seconds * 2 ** (strikes - 1))
             return timedelta(seconds=min(max(backoff, error.retry_after or 0.0), LONGEST_WAIT_SECONDS))
         return None
@@ -245,6 +277,7 @@ class Walk:
         if not self._bench.run.unfinished:  # the last checkpoint was under way when the stop came
             self._bench.emit(RunFinished(self._bench.run))
             return self._bench.run
+        self._ending = True
         try:
             async with self._bench.lease.closing() as claim:
                 run = await finish(self._bench.drive.release(claim, claim.run))

@@ -40,14 +40,24 @@ class SluicewayError(Exception):
         self.hint = mask(hint)
         self.code = code
 
+    def add(self, what: str) -> None:
+        """Say more: `what` follows the message."""
+        self.message = f"{self.message}; {mask(what)}"
+
     def __str__(self) -> str:
         return self.message
+
+
+UNKNOWN_AT_MOST = 3
+"""`TransientError.at_most` of an error that no table knows."""
 
 
 class TransientError(SluicewayError):
     """The same step may succeed when it is tried again.
 
-    `retry_after`: seconds that the other side asked for, or None. `shrink`: a smaller request may pass.
+    `retry_after`: seconds that the other side asked for, or None. `shrink`: a smaller request may pass. `at_most`:
+    after so many attempts of a run in a row that ended by this code it waits for an operator, and the step is not
+    tried again in place; None: no bound of its own.
     """
 
     kind = "transient"
@@ -60,10 +70,12 @@ class TransientError(SluicewayError):
         code: str = "other",
         retry_after: float | None = None,
         shrink: bool = False,
+        at_most: int | None = None,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.retry_after = retry_after
         self.shrink = shrink
+        self.at_most = at_most
 
 
 class RestartAttempt(SluicewayError):

@@ -222,7 +222,10 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why an attempt ended. `kind` is the error class, `code` its bounded code."""
+    """Why an attempt ended. `kind` is the error class, `code` its bounded code.
+
+    `in_a_row`: attempts that ended so, this one included.
+    """
 
     phase: Phase
     kind: str
@@ -230,6 +233,7 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
     hint: str
     at: datetime
+    in_a_row: int = 1
 
 
 class PhaseRecord(msgspec.Struct, frozen=True):

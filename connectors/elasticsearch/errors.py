@@ -2,7 +2,7 @@
 
 An answer is known by its status and by every error type in its body (the outer one is often only "search phase
 failed"). Rules are tried in order, the first that fits wins. What no rule knows is transient with the code
-`other`: the retry policy bounds how often it is tried.
+`other`, for a few attempts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
-from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
+from state.errors import (
+    UNKNOWN_AT_MOST,
+    ConfigurationError,
+    PermanentError,
+    RestartAttempt,
+    SluicewayError,
+    TransientError,
+)
 
 _SHOWN = 300
 _LONGEST_WAIT = 86_400.0
@@ -89,7 +96,7 @@ RULES: tuple[Rule, ...] = (
 )
 """The vendor table; each row is a test."""
 
-UNKNOWN = Rule(None, None, Kind.TRANSIENT, "Tried again a few times; if it stays so, look at the server's log.")
+UNKNOWN = Rule(None, None, Kind.TRANSIENT, "Tried twice more; if it stays so, look at the server's log.")
 
 
 def refusal(
@@ -178,7 +185,10 @@ def _error(rule: Rule, message: str, code: str, asked: float | None, underway: b
     match rule.kind:
         case Kind.TRANSIENT | Kind.SHRINK:
             shrink = rule.kind is Kind.SHRINK
-            return TransientError(message, hint=rule.hint, code=code, retry_after=asked, shrink=shrink)
+            bound = UNKNOWN_AT_MOST if rule is UNKNOWN else None
+            return TransientError(
+                message, hint=rule.hint, code=code, retry_after=asked, shrink=shrink, at_most=bound
+            )
         case Kind.RESTART:
             return RestartAttempt(message, hint=rule.hint, code=code)
         case Kind.MISSING if underway:

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from pymysql.err import InterfaceError, MySQLError
 
-from state.errors import ConfigurationError, PermanentError, SluicewayError, TransientError, UnknownOutcome
+from state.errors import (
+    UNKNOWN_AT_MOST,
+    ConfigurationError,
+    PermanentError,
+    SluicewayError,
+    TransientError,
+    UnknownOutcome,
+)
 
 _SHOWN = 300
 
@@ -164,8 +171,10 @@ def explain(place: str, error: BaseException, *, committing: bool = False) -> Sl
             hint="Nothing to do: the next look at the drive table shows it.",
             code=code,
         )
-    row = _BY_NUMBER.get(number, Meaning((), TransientError, BY_ITSELF))
     message = f"the drive table {place} cannot be used: {_text(error)}"
+    row = _BY_NUMBER.get(number)
+    if row is None:
+        return TransientError(message, hint=BY_ITSELF, code=code, at_most=UNKNOWN_AT_MOST)
     if row.becomes is ConfigurationError:
         return ConfigurationError(message, hint=row.hint, code=code, path=row.path)
     return row.becomes(message, hint=row.hint, code=code)

@@ -1,7 +1,7 @@
 """What an error of the driver becomes.
 
 Decided by its number first, by its SQLSTATE second, by its class last; text only tells apart what bears one
-number. A number that nobody knows is transient under the code `other`: attempts are bounded elsewhere.
+number. A number that nobody knows is transient under the code `other`, for a few attempts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 from state.errors import SluicewayError, TransientError, UnknownOutcome
 from state.snowflake.driver import errors as vendor
-from state.snowflake.meanings import AGAIN, MEANINGS, NETWORK, SETTLED, Meaning
+from state.snowflake.meaning import Meaning
+from state.snowflake.meanings import AGAIN, MEANINGS, NETWORK, SETTLED
 
 ENDS_SESSION = ("session_gone", "lost", "garbled", "http_")
 """How the codes of errors begin after which nobody knows what state the session is in."""
@@ -30,7 +31,10 @@ def explain(error: vendor.Error, doing: str, *, changes: bool = True) -> Sluicew
     hint = meaning.hint
     if becomes is UnknownOutcome and not changes:
         becomes, hint = TransientError, AGAIN
-    return becomes(f"{doing}: {meaning.what}: {told(error)}", hint=hint, code=meaning.code.format(*groups))
+    message, code = f"{doing}: {meaning.what}: {told(error)}", meaning.code.format(*groups)
+    if becomes is TransientError:
+        return TransientError(message, hint=hint, code=code, at_most=meaning.at_most)
+    return becomes(message, hint=hint, code=code)
 
 
 def _found(error: vendor.Error) -> tuple[Meaning, Sequence[str]]:

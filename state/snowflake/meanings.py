@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from state.errors import (
+    UNKNOWN_AT_MOST,
     ConfigurationError,
     ContractError,
     PermanentError,
     RestartAttempt,
-    SluicewayError,
     TransientError,
     UnknownOutcome,
 )
 from state.snowflake.driver import errors as vendor
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """Errors that mean one thing, known by their `numbers`, `states` (SQLSTATE) or `kinds` (classes).
-
-    `words`: a regular expression that the text must hold besides, case ignored; `{0}` in `code` is its first
-    group. `what` is put before Snowflake's own words. `UnknownOutcome` holds for statements that change something;
-    with others nothing is unknown, and it is a `TransientError`.
-    """
-
-    becomes: type[SluicewayError]
-    code: str
-    what: str
-    hint: str
-    numbers: frozenset[int] = frozenset()
-    states: frozenset[str] = frozenset()
-    kinds: tuple[type[vendor.Error], ...] = ()
-    words: str = ""
-
-
-def numbered(*numbers: int) -> frozenset[int]:
-    """The numbers of one row."""
-    return frozenset(numbers)
-
+from state.snowflake.meaning import Meaning, numbered
 
 AGAIN = "It is tried again by itself."
 SETTLED = "What became of it is looked up first, then it is tried again by itself."
 CREDENTIAL = "Check the credential under snowflake_connection, and the user in Snowflake (DESCRIBE USER)."
 NETWORK = "Look for a network policy of the user or account, a proxy on the way, and a wrong account or host."
-GRANT = "Create the object or grant the privilege that it names: deploy/sql/grants.sql has all that are needed."
+GRANT = (
+    "Create the object or grant the privilege that it names: `sluiceway drive sql grants` prints all that are needed."
+)
 VALUE = "Map the column to a type that holds all its values (source_system.columns.types), or mend the rows."
 SLOW = (
     "Give the work a larger warehouse or shorter windows, or raise snowflake_connection.statement_timeout_seconds."
@@ -139,9 +116,10 @@ MEANINGS: Sequence[Meaning] = (
         TransientError,
         "statement_timeout",
         "it took longer than a statement may",
-        f"It is tried again a few times. {SLOW}",
+        f"It is tried once more. {SLOW}",
         numbers=numbered(630),
         words="timeout",
+        at_most=2,
     ),
     Meaning(UnknownOutcome, "cancelled", "it was cancelled", SETTLED, numbers=numbered(604, 630)),
     Meaning(UnknownOutcome, "result_gone", "no answer of it is kept", SETTLED, numbers=numbered(612, 709)),
@@ -344,5 +322,12 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(PermanentError, "data", "Snowflake cannot take the data", VALUE, kinds=(vendor.DataError,)),
     Meaning(UnknownOutcome, "lost", "no answer came", SETTLED, kinds=(vendor.OperationalError,)),
     Meaning(UnknownOutcome, "garbled", "the answer cannot be read", SETTLED, kinds=(vendor.InternalError,)),
-    Meaning(TransientError, "other", "an error that Sluiceway does not know", AGAIN, kinds=(vendor.Error,)),
+    Meaning(
+        TransientError,
+        "other",
+        "an error that Sluiceway does not know",
+        "It is tried twice more; if it stays, Snowflake's support knows its number.",
+        kinds=(vendor.Error,),
+        at_most=UNKNOWN_AT_MOST,
+    ),
 )
