@@ -1,7 +1,8 @@
 """Keeping claims alive: one task renews all leases of the process in one statement.
 
 The worker's own deadline is on the monotonic clock and counted from before the renewal was sent, so a
-paused or slow worker believes itself dead before anybody else may take its run.
+paused or slow worker believes itself dead before anybody else may take its run. Each lease has a watch of its own:
+a renewal that gets no answer keeps nobody alive.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from state.model import Claim, Run
 
 RENEWALS_PER_LEASE, RENEWALS_PER_LEASE_IN_NEED = 3, 12
 """How often a lease is renewed while it lasts, and how often it is tried while renewals fail."""
+
+SOONEST_SECONDS = 0.01
+"""A deadline is judged no more often: timers of the event loop may come a little early."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class LeaseKeeper:
         self._clock = clock
         self._sleep = sleep
         self._held: dict[Lease, asyncio.Task[object]] = {}
+        self._watches: dict[Lease, asyncio.TimerHandle] = {}
 
     @property
     def held(self) -> int:
@@ -94,10 +99,13 @@ class LeaseKeeper:
         if task is None:
             raise RuntimeError("a lease is held by a task")
         self._held[lease] = task
+        self._watch(lease)
         try:
             yield lease
         finally:
             del self._held[lease]
+            if (watch := self._watches.pop(lease, None)) is not None:
+                watch.cancel()
 
     async def keep(self) -> None:
         """Renew for ever; run it as a task of its own. What went wrong is tried again sooner."""
@@ -127,6 +135,15 @@ class LeaseKeeper:
             elif kept is not None or self._clock() >= lease.deadline:
                 self._drop(lease)
         return kept is not None
+
+    def _watch(self, lease: Lease) -> None:
+        """Drop the lease at its deadline, which renewals move, whatever becomes of them."""
+        left = lease.deadline - self._clock()
+        if lease.lost or left <= 0:
+            self._drop(lease)
+        else:
+            soon = max(left, SOONEST_SECONDS)
+            self._watches[lease] = asyncio.get_running_loop().call_later(soon, self._watch, lease)
 
     def _drop(self, lease: Lease) -> None:
         if lease in self._held and not lease.lost:

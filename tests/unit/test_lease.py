@@ -144,6 +144,55 @@ async def test_a_lease_that_can_be_renewed_again_in_time_is_kept(error, drive, c
         lease.require()
 
 
+BRIEF = timedelta(seconds=0.05)
+"""So long do the watches sleep; what time it is says the test's own clock."""
+
+
+async def until_dropped(lease) -> None:
+    """Wait for the keeper's cancellation of this task."""
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.sleep(60)
+    assert asyncio.current_task().uncancel() == 0
+    assert lease.lost
+
+
+async def test_a_renewal_that_gets_no_answer_keeps_nobody_alive_g6(drive, clock):
+    """It waits for a lock, in a queue, or for an answer that is lost: the deadline comes all the same."""
+    hung = asyncio.Event()
+
+    async def renew(claims, lease):
+        hung.set()
+        await asyncio.Event().wait()
+
+    drive.renew = renew
+    keeper = LeaseKeeper(drive, BRIEF, clock)
+    keeping = asyncio.create_task(keeper.keep())
+    async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+        await hung.wait()
+        clock.now = 1000.05
+        await until_dropped(lease)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+
+async def test_a_lease_is_dropped_at_the_deadline_that_renewals_moved(drive, clock):
+    keeper = LeaseKeeper(drive, BRIEF, clock)
+    async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
+        clock.now = 1000.04
+        assert await keeper.renew()
+        clock.now = 1000.08
+        await asyncio.sleep(3 * BRIEF.total_seconds())
+        lease.require()
+        clock.now = 1000.09
+        await until_dropped(lease)
+
+
+async def test_a_claim_whose_answer_took_longer_than_its_lease_is_not_walked(drive, clock):
+    keeper = LeaseKeeper(drive, LEASE, clock)
+    async with keeper.hold(a_claim(), asked_at=clock.now - 60.0) as lease:
+        await until_dropped(lease)
+
+
 async def test_renewals_that_fail_are_tried_again_sooner(drive, clock):
     waits, answers = [], [None, ConfigurationError("no grant"), TransientError("locked"), None, None]
 
