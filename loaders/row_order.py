@@ -50,6 +50,13 @@ class RowOrder(ABC):
         """`s` is older than `t`."""
         return self._above("t", "s")
 
+    @property
+    def level(self) -> str:
+        """`s` and `t` are of one version."""
+        if self.version is None:
+            return "TRUE"
+        return f"s.{self.quoted(self.version)} IS NOT DISTINCT FROM t.{self.quoted(self.version)}"
+
     def _above(self, a: str, b: str) -> str:
         later = above(f"{a}.{self.quoted(self.read_at)}", f"{b}.{self.quoted(self.read_at)}")
         if self.version is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loaders.snowflake.names import RUN_NAME, R
 from loaders.snowflake.plan import Plan
 from loaders.snowflake.rows import INSTANT
-from loaders.snowflake.upsert import invalid, require_json, require_rows
+from loaders.snowflake.upsert import invalid, lost, require_json, require_rows, require_same_rows
 from state.errors import ContractError
 from state.model import MergeCounts
 
@@ -43,13 +43,15 @@ async def looked(plan: Plan) -> int:
         f"SELECT COUNT(*) FROM {plan.rows} r WHERE NOT COALESCE({plan.in_window}, FALSE)",
         f"SELECT COUNT(*) FROM {plan.target} WHERE {plan.in_window} AND {RUN_NAME} IS NOT NULL AND {RUN_NAME}"
         f" NOT IN (SELECT RUN_NAME FROM {plan.work.ledger.sql} WHERE KIND = 'receipt')",
+        lost(plan),
         *invalid(plan),
     ]
     [found] = await plan.work.session.rows(
         f"SELECT {', '.join(f'({query})' for query in queries)}", *plan.bounds, *plan.bounds
     )
-    raw, staged, beside, strangers, *bad = (int(count) for count in found)
+    raw, staged, beside, strangers, gone, *bad = (int(count) for count in found)
     require_rows(plan, raw, staged)
+    require_same_rows(plan, raw, gone)
     require_in_window(plan, beside)
     require_known_runs(plan, strangers)
     require_json(plan, bad)

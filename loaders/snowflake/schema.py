@@ -30,6 +30,11 @@ NEW, OLD = "__SLUICEWAY_NEW", "__SLUICEWAY_OLD"
 dropped."""
 
 
+FILL_SECONDS = 1_800.0
+"""How long a run waits for a column that is being filled, each time, so that its attempts last through hours;
+after the backoff of other errors it would wait for an operator within minutes."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """A column as the contract has it: `source` is its name there, `name` the one in Snowflake."""
@@ -171,4 +176,5 @@ def require_settled(found: Table, table: Name) -> None:
             f"the type of {', '.join(halfway)} in {table} is being changed",
             hint="It is tried again by itself; whoever prepares the target next goes on with it.",
             code="type_change",
+            retry_after=FILL_SECONDS,
         )

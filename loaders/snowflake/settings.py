@@ -55,13 +55,14 @@ class SnowflakeTarget(Group):
     upper: it is what Snowflake does with names that are not quoted."""
     change_only: StrictBool = False
     """Leave a row alone whose data are the same as before, even if it was seen again later; needs a `version`
-    column. Default false: the row then also tells when it was last seen; true rewrites less of the table."""
+    column that moves with every change, and refuses other data at an equal version. Default false: the row then
+    also tells when it was last seen; true rewrites less of the table."""
     large_values: StrictBool = False
     """Take texts and JSON of up to 128 MiB and binary values of up to 64 MiB, in columns that are made for them,
     instead of 16 and 8. Default false: accounts of before 2025 know no more; a larger value stops its run."""
     transform: Name | None = None
-    """One SELECT that is taken in place of the staged rows, which it names `{stage}`; it gives every column of the
-    stage table, ours too. Needs `trust: user_sql`. Default none."""
+    """One SELECT that is taken in place of the staged rows, which it names `{stage}`; it gives each of them once,
+    with the same key and every column of the stage table, ours too. Needs `trust: user_sql`. Default none."""
     trust: Trust = Trust.NAMES
     """`user_sql` lets `transform` into the load; it runs with the role of `snowflake_connection`. Default names:
     the configuration cannot bring SQL."""

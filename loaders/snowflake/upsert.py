@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from loaders.snowflake.names import LOADED, RUN_NAME, R
+from loaders.snowflake.names import FILE, LOADED, ROW, RUN_NAME, R
 from loaders.snowflake.plan import Plan
 from loaders.snowflake.rows import INSTANT
 from state.errors import ContractError, RestartAttempt
@@ -17,26 +17,29 @@ from state.snowflake.names import quoted
 @dataclass(frozen=True)
 class Staged:
     """What the stage table holds, each figure by a query of its own. `given`: its rows; `rows`: those that the
-    transform makes of them. `nulls`: rows without a value, by column of the key. `invalid`: values that are no
-    JSON, by column that is parsed."""
+    transform makes of them; `lost`: those that it loses. `nulls`: rows without a value, by column of the key.
+    `invalid`: values that are no JSON, by column that is parsed."""
 
     given: int
     rows: int
     keys: int
+    lost: int
     nulls: Sequence[int]
     invalid: Sequence[int]
 
 
 async def upsert(plan: Plan) -> MergeCounts:
     """In a transaction. Raises `ContractError` on a NULL key, one that the target holds twice, or JSON that is
-    none."""
+    none, rows that a transform loses, or other data at an equal version with `change_only`."""
     staged = await looked(plan)
     require_rows(plan, staged.given, staged.rows)
+    require_same_rows(plan, staged.given, staged.lost)
     require_keys(plan, staged.nulls)
     require_json(plan, staged.invalid)
     newest = plan.rules.newest(plan.rows, plan.values, distinct=staged.rows == staged.keys)
-    *outcomes, held_twice = await foreseen(plan, newest)
+    *outcomes, held_twice, undecided = await foreseen(plan, newest)
     require_distinct_target(plan, held_twice)
+    require_decided(plan, undecided)
     counts = MergeCounts(staged.rows, staged.keys, *outcomes)
     stamps = plan.stamp * (2 if data_columns(plan) else 1)
     with plan.work.port("loader.merge.write"):
@@ -51,16 +54,18 @@ async def looked(plan: Plan) -> Staged:
         f"SELECT COUNT(*) FROM {plan.stage.sql}",
         f"SELECT COUNT(*) FROM {plan.rows} r",
         f"SELECT COUNT(*) FROM (SELECT DISTINCT {plan.rules.keys} FROM {plan.rows} r) k",
+        lost(plan),
         *nulls(plan),
         *invalid(plan),
     ]
-    given, rows, keys, *counts = await counted(plan, queries)
+    given, rows, keys, gone, *counts = await counted(plan, queries)
     missing = len(plan.rules.key)
-    return Staged(given, rows, keys, counts[:missing], counts[missing:])
+    return Staged(given, rows, keys, gone, counts[:missing], counts[missing:])
 
 
 async def foreseen(plan: Plan, newest: str) -> list[int]:
-    """What the merge will do: rows inserted, updated, older, unchanged; and keys that the target holds twice."""
+    """What the merge will do: rows inserted, updated, older, unchanged; keys that the target holds twice; and rows
+    that `change_only` cannot decide on."""
     rules, updates = plan.rules, f"{plan.rules.newer} AND {differs(plan)}"
     pairs = f"SELECT COUNT(*) FROM s JOIN {plan.target} t ON {rules.match} WHERE"
     queries = [
@@ -70,6 +75,7 @@ async def foreseen(plan: Plan, newest: str) -> list[int]:
         f"{pairs} {rules.older}",
         f"{pairs} NOT {rules.older} AND NOT ({updates})",
         twice(plan),
+        f"{pairs} {updates} AND {rules.level}" if plan.work.settings.change_only else "SELECT 0",
     ]
     return await counted(plan, queries, f"WITH s AS ({newest}) ")
 
@@ -78,6 +84,17 @@ async def counted(plan: Plan, queries: Sequence[str], before: str = "") -> list[
     """The answers of counting queries, in one statement that begins with `before`."""
     [found] = await plan.work.session.rows(f"{before}SELECT {', '.join(f'({query})' for query in queries)}")
     return [int(count) for count in found]
+
+
+def lost(plan: Plan) -> str:
+    """Staged rows that the transform does not give again, with their key, file and number: as many rows as before
+    may be others."""
+    if plan.work.settings.transform is None:
+        return "SELECT 0"
+    named = ", ".join([*(f"r.{quoted(name)}" for name in plan.rules.key), f"r.{FILE}", f"r.{ROW}"])
+    return (
+        f"SELECT COUNT(*) FROM (SELECT {named} FROM {plan.stage.sql} r EXCEPT SELECT {named} FROM {plan.rows} r) l"
+    )
 
 
 def nulls(plan: Plan) -> list[str]:
@@ -126,6 +143,30 @@ def require_rows(plan: Plan, staged: int, transformed: int) -> None:
             hint="It must give one row for each that is staged; leave rows out at the source"
             " (source_system.where).",
             code="transform_rows",
+        )
+
+
+def require_same_rows(plan: Plan, staged: int, lost: int) -> None:
+    """One that gives a row twice and drops another has made as many as were staged."""
+    if lost:
+        raise ContractError(
+            f"target_system.transform loses {lost} rows of the {staged} of {plan.attempt.name}, and gives others"
+            " instead",
+            hint="It must give each row that is staged once, with its key, _SLUICEWAY_FILE and _SLUICEWAY_ROW.",
+            code="transform_rows",
+        )
+
+
+def require_decided(plan: Plan, undecided: int) -> None:
+    """A row that was left alone does not tell when it was seen last: at one version, the run's look may be newer
+    than that, or older."""
+    if undecided:
+        raise ContractError(
+            f"{undecided} rows of {plan.attempt.name} have other data than the target at an equal"
+            f" {plan.rules.version}",
+            hint="target_system.change_only needs a version that moves with every change: name another one in"
+            " target_system.version, or leave change_only out.",
+            code="equal_versions",
         )
 
 

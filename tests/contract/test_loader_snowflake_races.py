@@ -270,6 +270,7 @@ async def test_a_merge_refuses_a_target_while_the_type_of_a_column_changes(d):
     with pytest.raises(TransientError, match="VALUE") as caught:
         await staged.merge()
     assert caught.value.code == "type_change"
+    assert caught.value.retry_after == 1_800, "four waits last through hours"
     assert d.values() == {"a": 10}
 
 

@@ -205,6 +205,24 @@ async def test_change_only_leaves_what_is_unchanged_alone(d):
     assert d.row("other")["value"] == 2
 
 
+@pytest.mark.parametrize("version", [1, None])
+async def test_change_only_takes_no_older_look_for_a_newer_one_at_an_equal_version(d, version):
+    """What was left alone has forgotten its look: where the data differ at one version, no run can tell which is
+    newer."""
+    loader = d.loader(change_only=True)
+    for number, minutes in enumerate((0, 10), 1):
+        look = (rows(("a", version, 1), ("b", version, 1)), SEEN + minutes * MINUTE)
+        await d.load(loader, attempt(number, number=number), look)
+    between = (rows(("a", version, 99), ("b", version, 1), ("c", version, 1)), SEEN + 5 * MINUTE)
+    staged = await d.stage(loader, attempt(3, number=3), between)
+    with pytest.raises(ContractError, match=r"1 rows .* VERSION"):
+        await staged.merge()
+    assert d.values() == {"a": 1, "b": 1}
+    before = (rows(("a", version, 99)), SEEN - MINUTE)
+    assert (await d.load(loader, attempt(4, number=4), before)).counts.older == 1
+    assert d.values() == {"a": 1, "b": 1}
+
+
 async def test_a_transform_is_taken_in_place_of_the_stage(d):
     doubled = (
         'SELECT "ID", "AT", "VERSION", "VALUE" * 2 AS "VALUE", "_SLUICEWAY_READ_AT", "_SLUICEWAY_FILE",'
@@ -222,4 +240,32 @@ async def test_a_transform_that_loses_rows_is_refused(d):
         staged = await d.stage(loader, attempt(), rows(("a", 1, 1), ("b", 1, 2)))
         with pytest.raises(ContractError, match="1 rows of the 2"):
             await staged.merge()
+    assert d.values() == {}
+
+
+ALL = '"ID", "AT", "VERSION", "VALUE", "_SLUICEWAY_READ_AT", "_SLUICEWAY_FILE", "_SLUICEWAY_ROW"'
+LOSING = {
+    "a row for another": f"SELECT {ALL} FROM {{stage}} WHERE \"ID\" = 'b'"
+    f' UNION ALL SELECT {ALL} FROM {{stage}} WHERE "ID" = \'b\' AND "VERSION" = 1',
+    "a version for another": f'SELECT {ALL} FROM {{stage}} WHERE "VERSION" = 1'
+    f' UNION ALL SELECT {ALL} FROM {{stage}} WHERE "ID" = \'b\' AND "VERSION" = 1',
+}
+
+
+@pytest.mark.parametrize("settings", [{}, APPEND], ids=["merge", "append"])
+@pytest.mark.parametrize("name", LOSING)
+async def test_a_transform_that_loses_a_row_and_gives_another_twice_is_refused(d, name, settings):
+    loader = d.loader(transform=LOSING[name], trust="user_sql", **settings)
+    staged = await d.stage(loader, attempt(), rows(("a", 1, 1), ("b", 1, 2), ("b", 2, 3)))
+    with pytest.raises(ContractError, match="loses 1 rows"):
+        await staged.merge()
+    assert d.values() == {}
+
+
+async def test_a_transform_that_loses_a_key_is_refused(d):
+    other_key = ALL.replace('"ID"', "'b' AS ID")
+    loader = d.loader(transform=f"SELECT {other_key} FROM {{stage}}", trust="user_sql")
+    staged = await d.stage(loader, attempt(), rows(("a", 1, 1), ("b", 1, 2)))
+    with pytest.raises(ContractError, match="loses 1 rows"):
+        await staged.merge()
     assert d.values() == {}

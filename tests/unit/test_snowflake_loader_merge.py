@@ -54,9 +54,9 @@ class Scripted:
             ]
             return [*table, ("other", *[None] * 7)]
         if sql.startswith("SELECT (SELECT COUNT(*)"):
-            return [(1, 1, 1, 0)]
+            return [(1, 1, 1, 0, 0)]
         if sql.startswith("WITH s AS"):
-            return [(1, 0, 0, 0, 0)]
+            return [(1, 0, 0, 0, 0, 0)]
         if sql == "COMMIT" and self.replies["commit"]:
             raise self.replies["commit"]
         return []
