@@ -89,6 +89,12 @@ def test_another_kind_and_another_run_of_the_window_are_told():
     assert told.hear(quarantined(why=BROKEN, number=2)) == ["audit_mismatch 1"]
 
 
+def test_a_failure_that_became_a_quarantine_before_it_was_told_is_told_as_that_alone():
+    told = Told(gather_seconds=10)
+    told.hear(failed(), quarantined())
+    assert told.after(10).due() == ["quarantined 1"]
+
+
 def test_a_run_that_an_operator_let_go_on_and_that_is_quarantined_anew_is_told_anew():
     told = Told()
     assert told.hear(quarantined(), quarantined()) == ["quarantined 1"]
