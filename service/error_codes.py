@@ -43,9 +43,9 @@ OF_DUCKDB = """
     target_kind time_range
 """
 OF_SNOWFLAKE = """
-    cancelled clock commit credential data deadlock duplicate_row equal_versions fence_missing garbled invalid_json local_file
-    lock_timeout lock_waiters lost merge_counts network_policy no_warehouse oauth_expired oauth_invalid object
-    privilege queued_timeout resource_monitor result_gone role session_gone session_parameters settings sql
+    cancelled clock commit credential data deadlock duplicate_row equal_versions fence_missing garbled invalid_json
+    local_file lock_timeout lock_waiters lost merge_counts network_policy no_warehouse oauth_expired oauth_invalid
+    object privilege queued_timeout resource_monitor result_gone role session_gone session_parameters settings sql
     statement_timeout target_gone target_replaced transaction_ended transform transform_rows unreachable upload
     user_locked value value_size
 """

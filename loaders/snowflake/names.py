@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from loaders.columns import FILE as STAGE_FILE
 from loaders.columns import ROW as STAGE_ROW
 from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
-from state.contract import LOADED_AT, READ_AT, RUN
+from state.contract import LOADED_AT, READ_AT, RESERVED_PREFIX, RUN
 from state.errors import ContractError
 from state.model import Attempt, RunId
 from state.snowflake.names import Name, parse, quoted
@@ -19,6 +20,16 @@ R, RUN_NAME, LOADED, FILE, ROW = (
     quoted(name.upper()) for name in (READ_AT, RUN, LOADED_AT, STAGE_FILE, STAGE_ROW)
 )
 """Our own columns as they stand in a statement."""
+
+RESERVED = """
+    ALL ALTER AND ANY AS BETWEEN BY CASE CAST CHECK COLUMN CONNECT CONSTRAINT CREATE CURRENT CURRENT_DATE
+    CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DELETE DISTINCT DROP ELSE EXISTS FALSE FOLLOWING FOR FROM GRANT
+    GROUP HAVING ILIKE IN INCREMENT INSERT INTERSECT INTO IS LIKE LOCALTIME LOCALTIMESTAMP MINUS NOT NULL OF ON OR
+    ORDER QUALIFY REGEXP REVOKE RLIKE ROW ROWS SAMPLE SELECT SET SOME START TABLE TABLESAMPLE THEN TO TRIGGER TRUE
+    TRY_CAST UNION UNIQUE UPDATE VALUES WHEN WHENEVER WHERE WITH
+"""
+"""Words that are no column's name without quotes, or none in an expression: "Reserved & limited keywords" in the
+documentation, but for those that only a FROM or a SHOW refuses."""
 
 LEDGER = "__SLUICEWAY_LOADS"
 """What the name of a target's load table ends with."""
@@ -70,15 +81,32 @@ def names(target: SnowflakeTarget, stage: SnowflakeStage) -> Names:
 
 def spelled(name: str, rule: NameRule) -> str:
     """A source's column as it is called in Snowflake. Our own are upper-case whatever the rule."""
-    return name if rule is NameRule.EXACT else name.upper()
+    return name if rule is NameRule.EXACT else unquoted(name)
+
+
+def unquoted(name: str) -> str:
+    """The name that is written without quotes, in any case: letters lose their accents, what Snowflake does not
+    take becomes `_`, which also stands before a digit and behind a reserved word."""
+    letters = unicodedata.normalize("NFKD", name.upper()).upper()
+    bare = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    plain = re.sub(r"[^A-Z0-9_$]", "_", bare)
+    if re.match(r"[A-Z_]", plain) is None:
+        plain = f"_{plain}"
+    return f"{plain}_" if plain in RESERVED.split() else plain
 
 
 def require_distinct(columns: Sequence[str], rule: NameRule) -> None:
-    """Raises `ContractError` for columns that are one in Snowflake."""
+    """Raises `ContractError` for columns that are one in Snowflake, or that become one of ours there."""
     same: defaultdict[str, list[str]] = defaultdict(list)
     for name in columns:
         same[spelled(name, rule)].append(name)
     for spelling, found in same.items():
+        if spelling.startswith(RESERVED_PREFIX.upper()):
+            raise ContractError(
+                f"the source's column {found[0]} is {spelling} in Snowflake, a name that is reserved",
+                hint="Give it another name in source_system.columns.rename, or leave it out.",
+                code="reserved_name",
+            )
         if len(found) > 1:
             raise ContractError(
                 f"the columns {' and '.join(found)} are both {spelling} in Snowflake",

@@ -51,8 +51,8 @@ class SnowflakeTarget(Group):
     """What to do when a column's type changed: `fail`, or keep the values as `text` or `json`; the column is made
     anew in its place. Default fail: no silent change of a table that others read."""
     names: NameRule = NameRule.UPPER
-    """`upper`: the source's `id` is ID, so that queries need no quotes; `exact`: names stay as they are. Default
-    upper: it is what Snowflake does with names that are not quoted."""
+    """`upper`: the source's `order-id` is ORDER_ID and its `from` FROM_, so that queries need no quotes; `exact`:
+    names stay as they are. Default upper: it is what Snowflake does with names that are not quoted."""
     change_only: StrictBool = False
     """Leave a row alone whose data are the same as before, even if it was seen again later; needs a `version`
     column that moves with every change, and refuses other data at an equal version. Default false: the row then

@@ -160,6 +160,29 @@ def test_columns_that_become_one_are_refused_by_name():
 
 
 @pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("order-id", "ORDER_ID"),
+        ("1st", "_1ST"),
+        ("a.b", "A_B"),
+        ("straße", "STRASSE"),
+        ("Größe", "GROSSE"),
+        ("ﬁeld", "FIELD"),
+        ("from", "FROM_"),
+        ("Current_Date", "CURRENT_DATE_"),
+        ("$x", "_$X"),
+        ("x$", "X$"),
+        ("日本", "__"),
+        ("", "_"),
+        ("_sluiceway_read_at", "_SLUICEWAY_READ_AT"),
+    ],
+)
+def test_by_default_a_name_needs_no_quotes(name, plain):
+    assert spelled(name, NameRule.UPPER) == plain
+    assert spelled(name, NameRule.EXACT) == name
+
+
+@pytest.mark.parametrize(
     "sql",
     [
         "SELECT * FROM {stage}",
