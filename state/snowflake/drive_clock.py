@@ -14,12 +14,17 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class DriveClock:
-    """The drive database's clock: asked with every look, and carried on between by the monotonic one."""
+    """The drive database's clock: asked with every look, and carried on between by the monotonic one.
+
+    A question may wait for the warehouse before the database looks at its clock, so time is counted from when the
+    answer came. This clock is late by the way of the answer, and never early: a lease may seem to last a little
+    longer than it does, and nobody takes a run whose lease is alive.
+    """
 
     def __init__(self, instead: Callable[[], datetime] | None = None) -> None:
         self._instead = instead
         self._read_at = datetime.min.replace(tzinfo=UTC)
-        self._asked_at = 0.0
+        self._told_at = 0.0
 
     def sql(self, later: timedelta = timedelta(0)) -> tuple[str, tuple[Any, ...]]:
         """The clock, or an instant so much later, as the database counts it: an expression and its values."""
@@ -29,15 +34,15 @@ class DriveClock:
             return "SYSDATE()", ()
         return "TIMESTAMPADD(microsecond, ?, SYSDATE())", (later // MICROSECOND,)
 
-    def told(self, read_at: datetime, asked_at: float) -> None:
-        """The database said `read_at` to a question of the monotonic time `asked_at`."""
-        self._read_at, self._asked_at = read_at, asked_at
+    def told(self, read_at: datetime) -> None:
+        """The database's answer `read_at` came just now."""
+        self._read_at, self._told_at = read_at, self.elapsed()
 
     def now(self) -> datetime:
         """What the clock shows, as far as this process knows."""
         if self._instead:
             return self._instead()
-        return self._read_at + timedelta(seconds=self.elapsed() - self._asked_at)
+        return self._read_at + timedelta(seconds=self.elapsed() - self._told_at)
 
     @staticmethod
     def elapsed() -> float:
@@ -46,6 +51,5 @@ class DriveClock:
 
     async def ask(self, session: Session) -> datetime:
         """What the clock shows; one statement, which needs no warehouse."""
-        asked = self.elapsed()
-        self.told(utc(await session.value("SELECT SYSDATE()")), asked)
+        self.told(utc(await session.value("SELECT SYSDATE()")))
         return self.now()

@@ -31,14 +31,13 @@ async def look(
     session: Session, tables: Tables, drive_id: str, clock: DriveClock, *, pipeline: str, wanted: Wanted
 ) -> Seen:
     """One statement, or two. Raises `ConfigurationError` if this is another drive table, `DuplicateWindow`."""
-    asked = clock.elapsed()
     rows = await session.rows(look_sql(tables, wanted), pipeline, pipeline, *wanted.values)
     if not rows:
         raise missing(tables.schema)
     read_at, found, token, steps = rows[0][:4]
     if found != drive_id:
         raise recreated(tables, drive_id, found)
-    clock.told(utc(read_at), asked)
+    clock.told(utc(read_at))
     seen = Seen(drive_id, clock.now, pipeline)
     if steps is not None:
         seen.saw_token(int(token), int(steps))

@@ -14,8 +14,9 @@ from state.errors import ConfigurationError, DuplicateWindow, LeaseLost
 from state.model import Phase, Run, RunId, RunKind, RunStatus
 from state.snowflake import drive_schema
 from state.snowflake.drive import SnowflakeDrive
+from state.snowflake.drive_clock import DriveClock
 from state.snowflake.drive_rows import COLUMNS
-from state.snowflake.session import Account
+from state.snowflake.session import Account, Session
 from tests.contract.drive import CLAUSES, Clock
 from tests.contract.drive_desk import LEASE, failure, new, progressed, receipt_of, window
 from tests.contract.drive_snowflake import (
@@ -304,6 +305,33 @@ async def test_the_databases_clock_counts_leases_and_waits(place):
         (row,) = await drive.runs("p")
         assert row == failed
         assert timedelta(minutes=59) < row.next_attempt_at - await drive.now() <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("asks", ["now", "claim"])
+async def test_a_question_that_waits_in_the_warehouses_queue_takes_no_lease_that_is_alive_g6(
+    asks, place, monkeypatch
+):
+    """The database looks at its clock after the wait: counted again it would make every lease look over."""
+    waited, elapsed = timedelta(0), DriveClock.elapsed
+    monkeypatch.setattr(DriveClock, "elapsed", lambda _clock: elapsed() + waited.total_seconds())
+    run = Session._run
+
+    async def queued(self, sql, *more):
+        nonlocal waited
+        if sql.startswith("SELECT SYSDATE()"):
+            waited += timedelta(hours=1)
+        return await run(self, sql, *more)
+
+    async with drive_at(place.connection) as one, drive_at(place.connection) as two:
+        await one.create("p", "x", [new(0)])
+        held = await one.claim("p", "one", timedelta(minutes=10))
+        monkeypatch.setattr(Session, "_run", queued)
+        if asks == "now":
+            assert abs(await two.now() - held.run.updated_at) < timedelta(minutes=5)
+        else:
+            assert await two.claim("p", "two", timedelta(minutes=10)) is None
+            assert (await one.checkpoint(held, held.run)).token == held.token
+    assert waited >= timedelta(hours=1)
 
 
 def test_the_columns_are_those_of_every_drive_table():
