@@ -32,13 +32,13 @@ class Tables:
     async def staged(self) -> list[Check]:
         """A stage table can be made; and the one that is always empty is ours, because it is made again when the
         contract changes."""
-        names = self.work.names
-        found = [await self._made(STAGED, names.staged)]
-        have = await look(self.work.session, names.empty)
-        there = have is not None or (found[0].ok and await taken(self.work.session, "TABLE", names.empty))
-        if there and not await owned(self.work.session, names.empty):
-            said = f"{names.empty} is another role's, and is made again when the source's columns change"
-            found.append(Check(f"{STAGED}: empty runs", False, said, self._grant(names.empty, [OWNERSHIP])))
+        empty = self.work.empty
+        found = [await self._made(STAGED, self.work.names.staged)]
+        have = await look(self.work.session, empty)
+        there = have is not None or (found[0].ok and await taken(self.work.session, "TABLE", empty))
+        if there and not await owned(self.work.session, empty):
+            said = f"{empty} is another role's, and is made again when the source's columns change"
+            found.append(Check(f"{STAGED}: empty runs", False, said, self._grant(empty, [OWNERSHIP])))
         return found
 
     async def target(self) -> list[Check]:

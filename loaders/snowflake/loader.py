@@ -104,7 +104,7 @@ class SnowflakeLoader:
 
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
         if not manifest.chunks:
-            return Copied(self._names.empty.last, {})  # nothing is made for a run without rows
+            return Copied(self._names.empty_of(self._pipeline).last, {})  # nothing is made for a run without rows
         self._staged[attempt.run.hash] = True
         async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
             copied = await copying.copy(work, self._files, attempt, manifest, contract)
@@ -131,7 +131,7 @@ class SnowflakeLoader:
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
         stage = None if stage_table is None else self._names.staged.beside(stage_table)
         async with self._reading(attempt, Phase.AUDIT) as work:
-            if stage == self._names.empty and work.merging and not manifest.chunks:
+            if stage == work.empty and work.merging and not manifest.chunks:
                 counts, self._claims[attempt.run.hash] = await looking.counts_of_nothing(work, attempt)
                 return counts
             return await looking.counts(work, self._files, attempt, manifest, stage)

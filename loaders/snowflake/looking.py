@@ -45,7 +45,7 @@ async def counts_of_nothing(work: Work, attempt: Attempt) -> tuple[Counts, int]:
     there, and how many attempts claimed the run. Where there is no key, no row answers for one."""
     target, ledger = work.names.target, work.ledger
     [(rows, at, claims)] = await work.session.rows(
-        f"SELECT (SELECT COUNT(*) FROM {work.names.empty.sql}), ({made_sql(target)}),"
+        f"SELECT (SELECT COUNT(*) FROM {work.empty.sql}), ({made_sql(target)}),"
         f" (SELECT COUNT(*) FROM {ledger.sql} WHERE KIND = 'claim' AND RUN = ?)",
         *target.parts[1:],
         run_text(attempt.run),

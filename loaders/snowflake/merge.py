@@ -33,7 +33,7 @@ class Merge:
 
     async def receipt(self) -> Receipt:
         """Bring the stage table into the target, once; see `loaders.base.Loader.merge`."""
-        if self.work.merging and self.stage == self.work.names.empty and not self.manifest.chunks:
+        if self.work.merging and self.stage == self.work.empty and not self.manifest.chunks:
             written = await self._empty()
             if written is not None:
                 return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections import defaultdict
@@ -38,17 +39,21 @@ LEDGER = "__SLUICEWAY_LOADS"
 @dataclass(frozen=True)
 class Names:
     """The objects that a loader works with. `staged`: what the names of stage tables begin with, and itself the
-    table that a user's function fills. `empty`: a stage table without rows, for runs that have none."""
+    table that a user's function fills."""
 
     target: Name
     ledger: Name
     stage: Name
     staged: Name
-    empty: Name
 
     def stage_of(self, attempt: Attempt) -> Name:
         """The stage table of one attempt: `<stage table>_<run hash>_A<token>`."""
         return self.staged.beside(f"{self.stage_prefix(attempt.run)}{attempt.token}")
+
+    def empty_of(self, pipeline: str) -> Name:
+        """The stage table of runs of a pipeline that have no rows: in its columns, which are not another one's."""
+        digest = hashlib.sha256(pipeline.encode()).hexdigest()[:12].upper()
+        return self.staged.beside(f"{self.staged.last}_EMPTY_{digest}")
 
     def stage_prefix(self, run: RunId) -> str:
         """What the names of a run's stage tables begin with."""
@@ -75,8 +80,7 @@ def names(target: SnowflakeTarget, stage: SnowflakeStage) -> Names:
     staged = place.beside(f"{table.last}_STAGE")
     if stage.table is not None:
         staged = parse(stage.table, path="stage_system.table")
-    empty = staged.beside(f"{staged.last}_EMPTY")
-    return Names(table, table.beside(table.last + LEDGER), place, staged, empty)
+    return Names(table, table.beside(table.last + LEDGER), place, staged)
 
 
 def spelled(name: str, rule: NameRule) -> str:

@@ -85,14 +85,14 @@ async def stage_there(session: Session, names: Names) -> bool:
 
 
 async def require_empty(work: Work, made: Made, contract: Contract, want: Sequence[Wanted]) -> None:
-    """The stage table that runs without rows share: in the contract's columns, for a user's function that reads
-    it."""
+    """The stage table that the pipeline's runs without rows share: in the contract's columns, for a function
+    of a user's that reads it."""
     if made.empty == contract.digest:
         return
     columns = {**{column.name: column.staged for column in want}, **STAGE_OWN}
-    found = await look(work.session, work.names.empty)
+    found = await look(work.session, work.empty)
     if found is None or dict(found.columns) != columns:
         kinds = stage_columns(want, large=work.settings.large_values)
         with work.port("loader.prepare.empty"):
-            await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {work.names.empty.sql} ({kinds})")
+            await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {work.empty.sql} ({kinds})")
     made.empty = contract.digest

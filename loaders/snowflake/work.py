@@ -39,6 +39,11 @@ class Work:
         """The target table in SQL."""
         return self.names.target.sql
 
+    @property
+    def empty(self) -> Name:
+        """The stage table of the pipeline's runs that have no rows."""
+        return self.names.empty_of(self.pipeline)
+
     def staged(self, table: Name) -> str:
         """The rows of a stage table in a FROM, through the user's transform where there is one."""
         return relation(self.settings.transform, table)

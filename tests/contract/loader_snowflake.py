@@ -118,7 +118,7 @@ class SnowflakeSchema:
             "SELECT TABLE_NAME AS N FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", self.name
         )
         names = sorted(row["n"] for row in found)
-        return [name for name in names if name.startswith("EVENTS_STAGE_") and name != "EVENTS_STAGE_EMPTY"]
+        return [name for name in names if name.startswith("EVENTS_STAGE_") and "_EMPTY_" not in name]
 
     def stage_rows(self, table: str) -> list[dict[str, Any]]:
         return [{**row, ROW: row[ROW] - 1} for row in self.query(f'SELECT * FROM "{table}"')]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ Grant = tuple[str, str, str]
 """Privilege, kind of object, its name."""
 
 LOADS = "EVENTS__SLUICEWAY_LOADS"
-EMPTY = "EVENTS_STAGE_EMPTY"
+EMPTY = f"EVENTS_STAGE_EMPTY_{hashlib.sha256(b'p').hexdigest()[:12].upper()}"
 
 
 @dataclass(frozen=True)

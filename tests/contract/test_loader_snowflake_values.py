@@ -220,6 +220,19 @@ async def test_a_name_that_becomes_one_of_ours_is_refused(d, name):
         await d.loader().prepare(with_fields(pa.field(name, pa.string())))
 
 
+@pytest.mark.parametrize("mode", [APPEND, {}], ids=["append", "merge"])
+async def test_runs_without_rows_of_two_pipelines_with_other_columns_do_not_meet(d, mode):
+    """Both go into one target, and their stage tables begin with one name."""
+    extra, other = (with_fields(pa.field(name, pa.string())) for name in ("extra", "other"))
+    first, second = d.loader(**mode), d.loader(pipeline="q", **mode)
+    staged = await d.stage(first, attempt(), contract=extra)
+    theirs = await d.stage(second, attempt(pipeline="q"), contract=other)
+    assert staged.table != theirs.table
+    for one in (staged, theirs):
+        assert (await one.merge()).counts.inserted == 0
+        assert (await one.counts()).stage_rows == 0
+
+
 async def test_of_equal_versions_the_same_one_is_taken_a_hundred_times_f15(d):
     many = [rows(*((f"k{n}", 1, 10 * file + copy) for n in range(100) for copy in (1, 2))) for file in (1, 2)]
     await d.load(d.loader(), attempt(), *many)

@@ -99,7 +99,7 @@ def copied_by_hand(world: SnowflakeWorld) -> None:
     """What COPY is about to load is in the stage table already: Snowflake will skip it."""
     [(table,)] = world.query(
         "SELECT table_name FROM information_schema.tables WHERE STARTSWITH(table_name, 'EVENTS_STAGE_')"
-        " AND table_name <> 'EVENTS_STAGE_EMPTY'"
+        " AND table_name NOT LIKE 'EVENTS_STAGE_EMPTY%'"
     )
     values = '$1:"id"::VARCHAR, $1:"at"::TIMESTAMP_LTZ, $1:"version"::NUMBER, $1:"value"::FLOAT'
     own = '$1:"_sluiceway_read_at"::TIMESTAMP_LTZ, METADATA$FILENAME, METADATA$FILE_ROW_NUMBER'

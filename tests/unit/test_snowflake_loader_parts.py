@@ -136,11 +136,12 @@ def test_names_follow_from_the_settings():
     found = names(TARGET, STAGE)
     assert str(found.ledger) == "DB.S.EVENTS__SLUICEWAY_LOADS"
     assert str(found.staged) == "DB.RAW.EVENTS_STAGE"
-    assert str(found.empty) == "DB.RAW.EVENTS_STAGE_EMPTY"
+    assert str(found.empty_of("p")) == "DB.RAW.EVENTS_STAGE_EMPTY_148DE9C5A7A4"
+    assert found.empty_of("q") != found.empty_of("p")
     table = found.stage_of(Attempt(RUN, "n", 7))
     assert str(table) == f"DB.RAW.EVENTS_STAGE_{RUN.hash.upper()}_A7"
     assert found.run_hash(table.last) == RUN.hash
-    assert found.run_hash(found.empty.last) is None
+    assert found.run_hash(found.empty_of("p").last) is None
     assert found.run_hash(f"OTHER_{RUN.hash.upper()}_A7") is None
     assert found.location("a/") == '@"DB"."RAW"."LANDING"/a/'
 
