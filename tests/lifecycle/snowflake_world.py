@@ -105,7 +105,7 @@ class SnowflakeWorld(World):
         """Files and tables of runs that nobody removed."""
         tables = self.query(
             "SELECT table_name FROM information_schema.tables WHERE STARTSWITH(table_name, 'EVENTS_STAGE_')"
-            " AND table_name <> 'EVENTS_STAGE_EMPTY'"
+            " AND table_name NOT LIKE 'EVENTS_STAGE_EMPTY%'"
         )
         return [name for name, *_ in tables + self.query("LIST @SLUICEWAY")]
 
