@@ -22,7 +22,12 @@ from service.daemon.settings import DaemonSettings
 from service.events import Emit, Event
 from service.logs import in_background, libraries
 from service.metrics import Metrics
+from service.notify.courier import Courier, carrying
+from service.notify.settings import Notifications
 from state.errors import ConfigurationError
+
+LAST_WORDS_SECONDS = 10.0
+"""How long notifications may still be sent after the last run has ended."""
 
 
 def serve(folder: Path, log: LogForm) -> None:
@@ -42,21 +47,26 @@ def serve(folder: Path, log: LogForm) -> None:
     end(code)
 
 
-async def serving(folder: Path, settings: DaemonSettings, *listeners: Emit) -> int:
-    """The daemon from start to stop, with its ports; returns its exit code."""
+async def serving(folder: Path, settings: DaemonSettings, log: Emit) -> int:
+    """The daemon from start to stop, with its ports and its notifications; returns its exit code."""
     metrics = Metrics()
-    heard_by = (metrics.hear, *listeners)
 
     def hear(event: Event) -> None:
-        for listener in heard_by:
+        for listener in (log, metrics.hear, courier.hear):
             listener(event)
 
-    daemon = Daemon(folder, settings, hear, port=metrics.port(), hear=metrics.statement)
+    def told(pipeline: str) -> Notifications | None:
+        one = daemon.pipelines.get(pipeline)
+        return None if one is None else one.config.pipeline_metadata.notifications
+
+    courier = Courier(told, port=metrics.port(), count=metrics.notified)
+    daemon = Daemon(folder, settings, hear, port=metrics.port(), hear=metrics.statement, found=courier.know)
     metrics.watch_spool(lambda: daemon.quota.used, settings.spool_quota_bytes)
     pulse = Pulse(metrics.observe_lag, settings.loop_stalled_seconds)
     told_to_stop(daemon)
-    async with opened_ports(daemon, pulse, metrics.text):
+    async with opened_ports(daemon, pulse, metrics.text), carrying(courier, LAST_WORDS_SECONDS) as carried:
         daemon.supervisor.keep("pulse", pulse.keep())
+        daemon.supervisor.watch(carried)
         return await daemon.serve()
 
 

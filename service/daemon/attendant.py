@@ -29,6 +29,14 @@ SOONEST_SECONDS = 1.0
 """A run that may go on at once is claimed again after this long, not in the same breath."""
 
 
+Found = Callable[[Sequence[Run], datetime], None]
+"""Told of the unfinished runs that a pipeline has when it is opened, and of the drive table's time."""
+
+
+def nobody(_runs: Sequence[Run], _now: datetime) -> None:
+    """Nobody needs to know."""
+
+
 @dataclass
 class Health:
     """How the last look went; times are monotonic seconds."""
@@ -53,6 +61,7 @@ class Attendant:
     turns: Turns
     looks: asyncio.Semaphore
     room: Callable[[], int]
+    found: Found = nobody
     clock: Callable[[], float] = time.monotonic
     health: Health = field(default_factory=Health)
     paused: bool = False
@@ -173,10 +182,11 @@ class Attendant:
         self._asked += 1
         await self._set_timers(standing)
 
-    async def _set_timers(self, standing: Standing) -> None:
+    async def _set_timers(self, standing: Standing) -> datetime:
         now = await self.worker.tried(self.worker.drive.now)
         for run in standing.unfinished:
             self._wake_for(run, now)
+        return now
 
     async def _begin(self) -> Standing:
         """What the target proves is taken over, and what an operator decided is read, before any claim."""
@@ -189,7 +199,7 @@ class Attendant:
         standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())
         self._floors = run_floors(loads)
         self._asked += 1
-        await self._set_timers(standing)
+        self.found(standing.unfinished, await self._set_timers(standing))
         return standing
 
     async def _open(self, standing: Standing, closed: datetime) -> list[Window]:

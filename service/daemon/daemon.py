@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from loaders.spool import Quota
 from service import exit_codes
-from service.daemon.attendant import Attendant
+from service.daemon.attendant import Attendant, Found, nobody
 from service.daemon.fleet import Changes, Fleet
 from service.daemon.resources import Hear, Resources
 from service.daemon.settings import DaemonSettings
@@ -79,6 +79,7 @@ class Daemon:
         *,
         port: Port = direct,
         hear: Hear | None = None,
+        found: Found = nobody,
     ) -> None:
         self.settings = settings
         self.fleet = Fleet(folder)
@@ -89,6 +90,7 @@ class Daemon:
         self.turns = Turns(settings.max_runs)
         self.supervisor = Supervisor()
         self.scheduler = Scheduler(emit)
+        self._found = found
         self.quota = Quota(settings.spool_quota_bytes)
         self.resources = Resources(self.supervisor, emit, self.quota, port, hear)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
@@ -192,7 +194,7 @@ class Daemon:
         while True:
             try:
                 async with self.resources.attended(one.config, lambda: one.leaving) as (worker, keeper):
-                    one.attendant = Attendant(worker, keeper, self.turns, self._looks, self._room)
+                    one.attendant = Attendant(worker, keeper, self.turns, self._looks, self._room, self._found)
                     self.scheduler.every(one.name, one.config.windows.schedule, one.attendant.tick)
                     await one.attendant.attend()
             except SluicewayError as error:

@@ -23,34 +23,42 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._kept: set[asyncio.Task[Any]] = set()
+        self._watched: set[asyncio.Task[Any]] = set()
 
     def keep(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work`, which never returns, until `let_go` or `aclose`."""
         task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        self._kept.add(task)
+        self.watch(task)
         return task
+
+    def watch(self, task: asyncio.Task[Any]) -> None:
+        """Until `aclose`, the end of this task, which somebody else began and will end, is a defect."""
+        self._watched.add(task)
+        task.add_done_callback(self._ended)
 
     async def let_go(self, *tasks: asyncio.Task[Any]) -> None:
         """Cancel tasks on purpose, and wait for their end."""
+        self._watched.difference_update(tasks)
+        self._kept.difference_update(tasks)
         for task in tasks:
-            self._tasks.discard(task)
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
-        """Let all of them go."""
-        await self.let_go(*self._tasks)
+        """Let all of them go; what is only watched goes on."""
+        self._watched.clear()
+        await self.let_go(*self._kept)
         self.broken.cancel()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        if task not in self._tasks:
+        if task not in self._watched:
             if not task.cancelled() and task.exception() is not None:
                 _log.debug("%s failed while it was let go", task.get_name(), exc_info=task.exception())
             return
-        self._tasks.discard(task)
+        self._watched.discard(task)
         if not self.broken.done():
             error = TaskEnded(f"{task.get_name()} ended, which it never should")
             error.__cause__ = None if task.cancelled() else task.exception()

@@ -47,6 +47,8 @@ AT_ONCE = 32
 
 Configs = Callable[[str], Notifications | None]
 Note = Callable[[str], None]
+Count = Callable[[str, str, int], None]
+"""Told of each change of a counter: channel, `sent`, `failed` or `dropped`, and by how much."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ class Courier:
         same_config: Callable[[str], str] = lambda _pipeline: "",
         port: Port = direct,
         note: Note = _log.warning,
+        count: Count = lambda _channel, _result, _by: None,
     ) -> None:
         self._configs = configs
         self._clock = clock
@@ -102,6 +105,7 @@ class Courier:
         self._same_config = same_config
         self._port = port
         self._note = note
+        self._count = count
         self._desks: dict[str, Desk] = {}
         self._lines: dict[tuple[str, str], Line] = {}
         self._wake = asyncio.Event()
@@ -181,7 +185,7 @@ class Courier:
 
     def _count_dropped(self, desk: Desk, told: Notifications) -> None:
         for channel in told.channels:
-            self.dropped[channel] += desk.dropped
+            self._counted(self.dropped, "dropped", channel, desk.dropped)
         desk.dropped = 0
 
     def _hand_out(
@@ -212,7 +216,7 @@ class Courier:
         if len(line) > self._pace.line:
             lost = line[1]
             del line[1]
-            self.dropped[channel] += 1
+            self._counted(self.dropped, "dropped", channel)
             self._over(lost, reached=False)
 
     async def _serve(self, pipeline: str, channel: str, line: Line, session: aiohttp.ClientSession) -> None:
@@ -245,10 +249,10 @@ class Courier:
         except SluicewayError as error:
             if self._closed:
                 return False
-            self.failed[channel] += 1
+            self._counted(self.failed, "failed", channel)
             self._note(f"{title}: not sent: {error.message}. {error.hint}".rstrip())
             return False
-        self.sent[channel] += wanted and not self._closed
+        self._counted(self.sent, "sent", channel, int(wanted and not self._closed))
         return wanted
 
     async def _once(self, channel: str, parcel: Parcel, session: aiohttp.ClientSession) -> bool:
@@ -277,20 +281,25 @@ class Courier:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), left)
 
+    def _counted(self, counter: dict[str, int], result: str, channel: str, by: int = 1) -> None:
+        counter[channel] += by
+        if by:
+            self._count(channel, result, by)
+
     def _give_up_the_rest(self) -> None:
         self._closed = True
         for (pipeline, channel), line in self._lines.items():
-            self.dropped[channel] += len(line)
+            self._counted(self.dropped, "dropped", channel, len(line))
             count = len(line)
             self._note(f"{pipeline}: {count} notifications by {channel} were not sent: there was no time left")
 
 
 @asynccontextmanager
-async def carrying(courier: Courier, seconds: float) -> AsyncIterator[None]:
-    """Notifications are sent inside, and for up to `seconds` after it."""
+async def carrying(courier: Courier, seconds: float) -> AsyncIterator[asyncio.Task[Never]]:
+    """Notifications are sent inside, by the task that is given, and for up to `seconds` after it."""
     task = asyncio.create_task(courier.deliver(), name="courier")
     try:
-        yield
+        yield task
     finally:
         await courier.drained(seconds)
         task.cancel()
