@@ -13,11 +13,14 @@ import typer
 from service.cli.options import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
+    AllOption,
+    CodeOption,
     ConfigOption,
     FromOption,
     FromPhaseOption,
     JsonOption,
     LogForm,
+    OptionalRunArgument,
     PhaseArgument,
     RunArgument,
     SinceOption,
@@ -194,18 +197,28 @@ def show(run: RunArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOpti
 
 @app.command(epilog="Example: sluiceway retry flights_20251115_10h_run1 --from source_to_stage_transfer")
 def retry(
-    run: RunArgument,
+    run: OptionalRunArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
     phase: FromPhaseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Let a failed run go on now, from its failed phase or an earlier one.
+    """Let a failed run go on now, from its failed phase or an earlier one; with --all, all that wait for you.
 
     After a failed audit, or when its rows are merged already, its window is done again as run N+1.
     """
+    *,
+    every: AllOption = False,
+    code: CodeOption = None,
     from service.cli import operate
 
-    operate.retry(config, run, phase, json=json)
+    if (run is None) is not every:
+        raise typer.BadParameter("name one run, or give --all", param_hint="RUN")
+    if code is not None and not every:
+        raise typer.BadParameter("chooses among the runs of --all", param_hint="--code")
+    if run is not None:
+        operate.retry(config, run, phase, json=json)
+    else:
+        operate.retry_all(config, phase, code, json=json)
 
 
 @app.command("test-phase", epilog="Example: sluiceway test-phase flights.yaml pre_validation")

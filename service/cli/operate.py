@@ -23,7 +23,7 @@ from service.progress import narrator
 from service.report import described
 from service.run_names import the_run
 from service.settings import PipelineConfig
-from service.tick import backfill_windows, closed_until, run_floor
+from service.tick import backfill_windows, closed_until, run_floor, run_floors
 from service.worker import Worker
 from state.drive import Event
 from state.errors import ConfigurationError
@@ -37,6 +37,8 @@ SHOWN = 20
 """Windows listed one by one at the end of a run."""
 FAILURES_SHOWN = 3
 """Failures with a panel of their own; the others stand in the table."""
+SETTLED = ("finished", "held", "superseded")
+"""Codes of a refused reopening that say: somebody else has let the run go on meanwhile."""
 LAST_WORDS_SECONDS = 10.0
 """How long a command that has ended waits until its notifications are sent."""
 
@@ -100,6 +102,45 @@ def retry(config: Path, name: str, phase: Phase | None, *, json: bool) -> None:
         return await worker.run_these([reopened.id])
 
     work_and_report(config, one_pipeline(config), again, json=json)
+
+
+def retry_all(config: Path, phase: Phase | None, code: str | None, *, json: bool) -> None:
+    """Let every run that waits for an operator go on; with a `code`, those that failed with it.
+
+    Raises `ConfigurationError` if runs wait but none failed with the code.
+    """
+
+    async def again(worker: Worker) -> list[Run]:
+        floors = run_floors(await worker.repair())
+        details = {"from": phase and phase.value, "code": code}
+        reopened = []
+        for failed in those_that_wait(await worker.unfinished(), code):
+            event = await action(worker, "retry", failed.name, details)
+            floor = floors.get(failed.window, 0)
+            try:
+                run = await worker.drive.reopen(failed.id, from_phase=phase, run_floor=floor, event=event)
+            except ConfigurationError as error:
+                if error.code not in SETTLED:
+                    raise
+            else:
+                reopened.append(run.id)
+        return await worker.run_these(reopened)
+
+    work_and_report(config, one_pipeline(config), again, json=json)
+
+
+def those_that_wait(runs: Sequence[Run], code: str | None) -> list[Run]:
+    """Quarantined runs, by window; of one code if given. Raises `ConfigurationError` if there are only others."""
+    waiting = [run for run in runs if run.unfinished and run.quarantined_at is not None]
+    codes = {run.failure.code if run.failure else "" for run in waiting}
+    if code is not None and waiting and code not in codes:
+        raise ConfigurationError(
+            f"no run that waits for an operator failed with the code {code}",
+            hint=f"They failed with: {', '.join(sorted(codes))}.",
+            code="unknown_runs",
+            path="--code",
+        )
+    return [run for run in waiting if code is None or (run.failure and run.failure.code == code)]
 
 
 async def recorded(worker: Worker, name: str, subject: str, details: Mapping[str, Any]) -> None:

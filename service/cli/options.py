@@ -89,6 +89,24 @@ FromPhaseOption = Annotated[
     ),
 ]
 
+OptionalRunArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN", parser=name, help="The run's pipeline_id, or a beginning that only it has; or give --all."
+    ),
+]
+AllOption = Annotated[
+    bool, typer.Option("--all", help="Every run of the pipeline that waits for an operator, instead of one.")
+]
+CodeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--code",
+        metavar="CODE",
+        parser=name,
+        help="With --all: only those that failed with this code, as no_warehouse.",
+    ),
+]
 
 def same_config(path: Path) -> str:
     """What a command must be given so that it reads the same configuration; empty where it does by itself."""

@@ -151,6 +151,41 @@ def test_retry_goes_on_once_the_cause_is_mended(ready: Pipeline):
     assert [event.action for event in ready.actions()] == ["retry", "settings"]
 
 
+def test_what_all_windows_would_meet_stops_at_the_first_and_retry_all_mends_it(ready: Pipeline):
+    """A setting, a grant, a credential: one run waits for the operator, not every window that is due."""
+    ready.world.execute("CREATE VIEW events AS SELECT 1 AS id")
+    assert ready.do("run").code == exit_codes.FAILED
+    assert statuses(ready) == [RunStatus.FAILED, RunStatus.PENDING]
+    assert ready.do("run").code == exit_codes.FAILED
+    failed = ready.world.runs()
+    assert [run.failure.kind for run in failed] == ["configuration"] * 2
+    code = failed[0].failure.code
+    refused = ready.do("retry", "--all", "--code", "no_warehouse")
+    assert refused.code == exit_codes.CONFIG
+    assert f"They failed with: {code}." in refused.said
+    again = ready.do("retry", "--all", "--code", code)
+    assert again.code == exit_codes.FAILED
+    assert statuses(ready) == [RunStatus.FAILED, RunStatus.PENDING]
+    ready.world.execute("DROP VIEW events")
+    assert ready.do("retry", "--all").code == exit_codes.OK
+    assert ready.do("run").code == exit_codes.OK
+    assert statuses(ready) == [RunStatus.COMPLETED] * 2
+    assert rows(ready) == 120
+
+
+def test_retry_all_lets_every_run_go_on_that_waits_for_an_operator(ready: Pipeline):
+    user_function(ready, "def run(config, record):\n    return {'error_message': 'no'}\n", "pre_validation")
+    ready.do("run")
+    assert statuses(ready) == [RunStatus.FAILED] * 2
+    ready.save(phases={"pre_validation": {"function": None}})
+    answer = ready.do("retry", "--all", "--json")
+    assert answer.code == exit_codes.OK
+    assert [run["pipeline_id"] for run in answer.json["runs"]] == [FIRST, SECOND]
+    assert statuses(ready) == [RunStatus.COMPLETED] * 2
+    assert [event.action for event in ready.actions()] == ["retry", "retry", "settings"]
+    assert "Nothing is due." in ready.do("retry", "--all").out
+
+
 def test_retry_from_an_earlier_phase_reads_again(ready: Pipeline):
     user_function(
         ready, "def run(config, record):\n    return {'error_message': 'x'}\n", "stage_to_target_transfer"
