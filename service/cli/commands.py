@@ -200,15 +200,15 @@ def retry(
     run: OptionalRunArgument = None,
     config: ConfigOption = DEFAULT_CONFIG,
     phase: FromPhaseOption = None,
+    *,
+    every: AllOption = False,
+    code: CodeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Let a failed run go on now, from its failed phase or an earlier one; with --all, all that wait for you.
 
     After a failed audit, or when its rows are merged already, its window is done again as run N+1.
     """
-    *,
-    every: AllOption = False,
-    code: CodeOption = None,
     from service.cli import operate
 
     if (run is None) is not every:

@@ -81,14 +81,6 @@ RunArgument = Annotated[
     str,
     typer.Argument(metavar="RUN", parser=name, help="The run's pipeline_id, or a beginning that only it has."),
 ]
-PhaseArgument = Annotated[Phase, typer.Argument(metavar="PHASE", parser=phase, help=f"One of {PHASES}.")]
-FromPhaseOption = Annotated[
-    Phase | None,
-    typer.Option(
-        "--from", metavar="PHASE", parser=phase, help=f"Go back to this phase (default: the failed one): {PHASES}."
-    ),
-]
-
 OptionalRunArgument = Annotated[
     str | None,
     typer.Argument(
@@ -107,6 +99,14 @@ CodeOption = Annotated[
         help="With --all: only those that failed with this code, as no_warehouse.",
     ),
 ]
+PhaseArgument = Annotated[Phase, typer.Argument(metavar="PHASE", parser=phase, help=f"One of {PHASES}.")]
+FromPhaseOption = Annotated[
+    Phase | None,
+    typer.Option(
+        "--from", metavar="PHASE", parser=phase, help=f"Go back to this phase (default: the failed one): {PHASES}."
+    ),
+]
+
 
 def same_config(path: Path) -> str:
     """What a command must be given so that it reads the same configuration; empty where it does by itself."""
