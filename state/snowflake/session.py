@@ -280,6 +280,8 @@ class Account:
         try:
             yield session
         except BaseException:
+            if session.ended:  # what ended it may have ended the others: each is asked before it is lent again
+                self._idle = [(one, min(since, self._clock() - PROBED_AFTER)) for one, since in self._idle]
             await session.close()
             raise
         if session.ended or session.in_transaction or self._closed or len(self._idle) >= MOST_IDLE:
