@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from loaders.base import Staged
 from loaders.snowflake.names import Names
+from loaders.snowflake.numbers import Inexact, inexact, refused
 from loaders.snowflake.recent import Recent
 from loaders.snowflake.sizes import require_sizes
 from loaders.spool import UPLOADING, explained
@@ -36,6 +37,15 @@ from state.snowflake.session import Session
 
 BLOCK = 16
 """Bytes of a cipher block: a file that the client encrypts is padded to the next one."""
+
+
+Texts = Callable[[Collection[str]], Awaitable[Collection[str]]]
+"""Those of some columns of JSON that the target keeps as text."""
+
+
+async def none_is_text(_columns: Collection[str]) -> Collection[str]:
+    """Where the target is made by us: JSON is a VARIANT."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,15 @@ class StageFiles:
         self._port = port
         self.known: Recent[Put] = Recent(10_000)
 
-    async def put(self, session: Session, chunk: Chunk, path: Path) -> Staged:
+    async def put(self, session: Session, chunk: Chunk, path: Path, texts: Texts = none_is_text) -> Staged:
         """Bring a file to the stage under the chunk's name. Raises `RestartAttempt` if the file is not the chunk,
-        or if Snowflake says anything but that it took it whole; `ContractError` for a value that is too large."""
-        md5, rows, columns = await asyncio.to_thread(read, chunk, path, large=self._large)
+        or if Snowflake says anything but that it took it whole; `ContractError` for a value that is too large, or
+        a number of JSON that it would change. `texts`: which columns it keeps as the text that comes."""
+        md5, rows, columns, changed = await asyncio.to_thread(read, chunk, path, large=self._large)
+        kept = await texts([found.column for found in changed]) if changed else ()
+        for found in changed:
+            if found.column not in kept:
+                raise refused(found, chunk)
         async with named_as(path, PurePosixPath(chunk.name).name) as source:
             with self._port("loader.put.upload"):
                 told = await session.put(source, self._names.location(f"{PurePosixPath(chunk.name).parent}/"))
@@ -145,9 +160,9 @@ def listed(record: Mapping[str, object]) -> Listed:
     return Listed(name, int(str(record["size"])), str(record["md5"] or ""), modified.astimezone(UTC))
 
 
-def read(chunk: Chunk, path: Path, *, large: bool) -> tuple[str, int, pa.Schema]:
-    """MD5, rows and columns of a chunk's file. Raises `RestartAttempt` if its bytes are not the chunk's, and
-    `ContractError` for a value that is too large."""
+def read(chunk: Chunk, path: Path, *, large: bool) -> tuple[str, int, pa.Schema, list[Inexact]]:
+    """MD5, rows and columns of a chunk's file, and numbers that a VARIANT changes. Raises `RestartAttempt` if its
+    bytes are not the chunk's, and `ContractError` for a value that is too large."""
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with explained(path.parent), path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -162,7 +177,7 @@ def read(chunk: Chunk, path: Path, *, large: bool) -> tuple[str, int, pa.Schema]
         )
     with pq.ParquetFile(path) as file:
         require_sizes(file, chunk, large=large)
-        return md5.hexdigest(), file.metadata.num_rows, file.schema_arrow
+        return md5.hexdigest(), file.metadata.num_rows, file.schema_arrow, inexact(file)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -100,7 +101,7 @@ class SnowflakeLoader:
     async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
         self._staged[attempt.run.hash] = True
         async with self._puts, self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
-            return await self._files.put(work.session, chunk, path)
+            return await self._files.put(work.session, chunk, path, partial(looking.texts, work))
 
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
         if not manifest.chunks:

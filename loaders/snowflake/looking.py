@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from loaders.base import Counts, Held
 from loaders.snowflake.files import StageFiles
 from loaders.snowflake.ledger import run_text
-from loaders.snowflake.names import RUN_NAME
+from loaders.snowflake.names import RUN_NAME, spelled
 from loaders.snowflake.rows import instant, within_window
-from loaders.snowflake.schema import Table, identity_of, look_with, made_sql
+from loaders.snowflake.schema import Table, identity_of, look, look_with, made_sql
+from loaders.snowflake.types import TEXT
 from loaders.snowflake.work import Work
 from state.contract import RUN
 from state.model import Attempt, Manifest, RunId
@@ -52,6 +53,13 @@ async def counts_of_nothing(work: Work, attempt: Attempt) -> tuple[Counts, int]:
     )
     answering = 0 if at is not None and not rows else None
     return Counts(0, 0, int(rows), answering, None if at is None else identity_of(at)), int(claims)
+
+
+async def texts(work: Work, columns: Collection[str]) -> Collection[str]:
+    """Those of the source's columns that the target keeps as text."""
+    have = await look(work.session, work.names.target)
+    kinds = {} if have is None else have.columns
+    return [name for name in columns if kinds.get(spelled(name, work.settings.names)) == TEXT]
 
 
 async def exists(work: Work, table: Name) -> bool:

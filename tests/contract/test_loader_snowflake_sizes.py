@@ -61,6 +61,51 @@ async def test_a_value_that_is_too_large_is_named_before_anything_is_staged_f14(
     assert d.place.files() == [chunk.name]
 
 
+CHANGED = ["1" * 39, "0." + "3" * 38, "1." + "2" * 20 + "e5", "1e400", "-1e-400"]
+CHANGED += ['{"a": ["' + "9" * 50 + '", -' + "7" * 39 + "]}"]
+SAME = [
+    "9" * 38,
+    "-0." + "3" * 37,
+    "1.5e-9",
+    "1e300",
+    "0e999999999999999999999999",
+    "1" + "0" * 22 + "." + "0" * 30,
+    '{"' + "1" * 40 + '": "' + "2" * 40 + 'e9", "b": "\\"' + "3" * 40 + '"}',
+    "{",
+    '"' + "5" * 39,
+]
+
+
+@pytest.mark.parametrize("text", CHANGED)
+async def test_a_number_in_json_that_snowflake_would_change_is_named_before_its_file_is_staged(d, text):
+    contract = Contract(SCHEMA.append(json_field("x")), "at", ("id",))
+    loader = d.loader()
+    await loader.prepare(contract)
+    values = [None, "1", text, text]
+    items = table(contract.schema, *({"id": str(n), "version": 1, "x": x} for n, x in enumerate(values)))
+    chunk, path = d.file(attempt().run, items)
+    with pytest.raises(ContractError, match=rf"column x of the file {chunk.name}, in its row 2, would be another"):
+        await loader.put(attempt(), chunk, path)
+    assert d.place.files() == []
+
+
+async def test_numbers_in_json_that_stay_the_same_pass(d):
+    contract = Contract(SCHEMA.append(json_field("x")), "at", ("id",))
+    loader = d.loader()
+    await loader.prepare(contract)
+    items = table(contract.schema, *({"id": str(n), "version": 1, "x": x} for n, x in enumerate(SAME)))
+    chunk, path = d.file(attempt().run, items)
+    assert (await loader.put(attempt(), chunk, path)).rows == len(SAME)
+
+
+async def test_a_column_of_text_takes_any_number_in_json(d, snowflake_place):
+    snowflake_place.query("CREATE TABLE EVENTS (ID VARCHAR, X VARCHAR)")
+    contract = Contract(SCHEMA.append(json_field("x")), "at", ("id",))
+    item = {"id": "a", "version": 1, "x": CHANGED[0]}
+    await d.load(d.loader(), attempt(), table(contract.schema, item), contract=contract)
+    assert d.row("a")["x"] == CHANGED[0]
+
+
 async def test_larger_values_are_taken_where_they_are_asked_for_f14(d, snowflake_place):
     contract = Contract(
         SCHEMA.append(pa.field("x", pa.string())).append(pa.field("b", pa.binary())), "at", ("id",)

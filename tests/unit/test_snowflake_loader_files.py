@@ -43,7 +43,7 @@ class Told:
         self.asked.append(sql)
         return []
 
-    async def records(self, sql):
+    async def records(self, sql, **_how):
         self.asked.append(sql)
         return self.answers.pop(0)
 
@@ -63,7 +63,7 @@ def uploaded(chunk, **other):
 def test_a_file_is_put_under_its_chunks_name_and_nothing_is_left_beside_it(tmp_path):
     chunk, path = written(tmp_path)
     session = Told(uploaded(chunk))
-    files = StageFiles(names(TARGET, STAGE), direct)
+    files = StageFiles(names(TARGET, STAGE), direct, large=False)
     staged = asyncio.run(files.put(session, chunk, path))
     assert session.asked == [("x.parquet", '@"DB"."RAW"."LANDING"/p/h/')]
     assert (staged.name, staged.bytes, staged.rows) == (chunk.name, chunk.bytes, 3)
@@ -75,7 +75,7 @@ def test_a_file_is_put_under_its_chunks_name_and_nothing_is_left_beside_it(tmp_p
 )
 def test_anything_but_uploaded_in_full_is_refused_f2(tmp_path, other):
     chunk, path = written(tmp_path)
-    files = StageFiles(names(TARGET, STAGE), direct)
+    files = StageFiles(names(TARGET, STAGE), direct, large=False)
     with pytest.raises(RestartAttempt, match=chunk.name):
         asyncio.run(files.put(Told(uploaded(chunk, **other)), chunk, path))
     assert files.known.get(chunk.name) is None
@@ -107,7 +107,7 @@ def test_what_a_dead_process_was_uploading_is_removed_at_the_next_start_x10(tmp_
 
 def test_a_padded_file_is_taken_for_its_chunk_and_one_of_another_size_is_not(tmp_path):
     chunk, path = written(tmp_path)
-    files = StageFiles(names(TARGET, STAGE), direct)
+    files = StageFiles(names(TARGET, STAGE), direct, large=False)
     asyncio.run(files.put(Told(uploaded(chunk)), chunk, path))
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
 
@@ -215,7 +215,7 @@ async def test_more_files_than_a_copy_may_name_take_several_f4(tmp_path, monkeyp
     run = RunId("d", "p", Window(datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 2, tzinfo=UTC)), 1)
     manifest = Manifest((Part(run.window, tuple(chunks)),), contract.digest)
     copied = await copying.copy(
-        Work(session), StageFiles(Work.names, direct), Attempt(run, "p_run1", 1), manifest, contract
+        Work(session), StageFiles(Work.names, direct, large=False), Attempt(run, "p_run1", 1), manifest, contract
     )
     assert copied.files == {chunk.name: 3 for chunk in chunks}
     assert [sql.count(".parquet'") for sql in session.asked if sql.startswith("COPY")] == [2, 2, 1]
