@@ -13,6 +13,7 @@ from loaders.base import Mode
 from service.notify import rules as notify
 from service.problems import Problem, Severity
 from service.settings import WAREHOUSE_LEASE_SECONDS, PipelineConfig
+from state.mysql.settings import MysqlDriveSettings
 from state.windows import Calendar, parse_width
 
 Judge = Callable[[PipelineConfig], Iterator[Problem]]
@@ -283,6 +284,18 @@ def a_lease_in_the_warehouse_is_long(config: PipelineConfig) -> Iterator[Problem
         )
 
 
+def a_wait_for_a_lock_ends_before_the_lease(config: PipelineConfig) -> Iterator[Problem]:
+    drive, most = config.drive_table, int(config.lease_seconds / 2)
+    if isinstance(drive, MysqlDriveSettings) and drive.lock_wait_timeout_seconds > config.lease_seconds / 2:
+        yield _error(
+            "drive_table.lock_wait_timeout_seconds",
+            f"leases last {config.lease_seconds:g} s (limits.lease_seconds), renewed after a third of that: a"
+            " renewal that waits longer for a lock than half of it may come too late",
+            f"Give {most} or less, or a longer lease." if most else "Give a longer lease.",
+            drive.lock_wait_timeout_seconds,
+        )
+
+
 RULES: tuple[Rule, ...] = (
     Rule(("target_system.key", "target_system.mode"), merge_needs_key),
     Rule(("windows.lookback_seconds", "target_system.mode"), append_needs_no_lookback),
@@ -306,6 +319,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("stage_system.type", "target_system.type"), stage_is_the_targets),
     Rule(("limits.several_machines", "drive_table.type", "target_system.type"), one_machine_is_not_several),
     Rule(("limits.lease_seconds", "drive_table.type"), a_lease_in_the_warehouse_is_long),
+    Rule(("drive_table", "limits.lease_seconds"), a_wait_for_a_lock_ends_before_the_lease),
 )
 
 

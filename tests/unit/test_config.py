@@ -292,6 +292,19 @@ def test_what_one_machine_holds_is_refused_for_several_with_the_reason():
     assert validate_config(changed("snowflake_connection", WAREHOUSE, several)) == []
 
 
+def test_a_wait_for_a_lock_is_shorter_than_a_lease_g6():
+    """Whoever waits for a lock as long as its lease lasts renews it when another has taken the run."""
+    shared = {"type": "mysql", "host": "db", "user": "u", "password": {"env": "KEY"}, "database": "drive"}
+    waits = {**shared, "lock_wait_timeout_seconds": 3599, "answer_timeout_seconds": 3600}
+    path = "drive_table.lock_wait_timeout_seconds"
+    [problem] = validate_config(changed("drive_table", waits))
+    assert (problem.path, problem.remedy) == (path, "Give 30 or less, or a longer lease.")
+    assert validate_config(changed("drive_table", {**waits, "lock_wait_timeout_seconds": 30})) == []
+    assert path in errors(changed("limits.lease_seconds", 59.0, changed("drive_table", {**waits, path[12:]: 30})))
+    brief = validate_config(changed("limits.lease_seconds", 1.0, changed("drive_table", shared)))
+    assert [problem.remedy for problem in brief] == ["Give a longer lease."]
+
+
 def test_append_refuses_a_lookback_and_asks_for_a_steady_cursor():
     append = changed("target_system.mode", "append", changed("target_system.key", ...))
     assert warnings(append) == ["target_system.cursor_immutable"]
