@@ -207,7 +207,7 @@ def _copied(data: Mapping[str, Any]) -> dict[str, Any]:
 def _placed(problem: Problem, places: Mapping[Keys, Place]) -> Problem:
     """`problem` with the file and line of its key, or of the nearest group above it."""
     keys: Keys = (
-        tuple(int(key) if key.isdigit() else key for key in problem.path.split(".")) if problem.path else ()
+        tuple(int(key) if key.isdecimal() else key for key in problem.path.split(".")) if problem.path else ()
     )
     while keys and keys not in places:
         keys = keys[:-1]
