@@ -23,6 +23,7 @@ from service.cli.options import (
     OptionalRunArgument,
     PhaseArgument,
     RunArgument,
+    ScriptArgument,
     SinceOption,
     ToOption,
     UntilOption,
@@ -109,7 +110,12 @@ def schema() -> None:
 
 @app.command(epilog="Example: sluiceway doctor -c flights.yaml")
 def doctor(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Look at everything a run needs, before it runs. Every check is shown; what it tries out is removed again."""
+    """Look at everything a run needs, before it runs. Every check is shown.
+
+    To know what may be written it writes: a small file into the archive, and in Snowflake a file into the stage
+    and a table beside the stage tables and the target. Each has a name of its own and is removed again; no row and
+    no file of yours is touched.
+    """
     from service.cli import looking
 
     looking.doctor(config, json=json)
@@ -271,6 +277,18 @@ def drive_upgrade(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = Fals
     from service.cli import driving
 
     driving.upgrade(config, json=json)
+
+
+@drive.command("sql", epilog="Example: sluiceway drive sql grants > grants.sql")
+def drive_sql(name: ScriptArgument) -> None:
+    """Print an SQL script for an administrator of a Snowflake account: tables, grants, or a query of operators.
+
+    `drive_table` makes the drive table and its views, `grants` gives the workers what they need and no more.
+    Nothing is connected to.
+    """
+    from service.cli import driving
+
+    driving.sql(name)
 
 
 app.add_typer(drive, name="drive")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import typer
+
 from service.app import account_of
 from service.cli.options import same_config
 from service.cli.pipelines import about, one_pipeline
 from service.console import Console
 from service.settings import PipelineConfig
 from state.registry import backend
+from state.snowflake import scripts
 
 
 def init(config: Path, *, json: bool) -> None:
@@ -29,6 +32,11 @@ def upgrade(config: Path, *, json: bool) -> None:
     with about(pipeline):
         identity = asyncio.run(done(pipeline, upgrade_only=True))
     answer(pipeline, identity, f"the drive table {place(pipeline)} is of this version", json=json)
+
+
+def sql(name: str) -> None:
+    """One of the package's SQL scripts, as it is, to stdout."""
+    typer.echo(scripts.text_of(name), nl=False)
 
 
 async def done(config: PipelineConfig, *, upgrade_only: bool) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from service.instants import instant
 from state.model import Phase, Window
+from state.snowflake.scripts import SCRIPTS
 
 CONFIG_VARIABLE = "SLUICEWAY_CONFIG"
 DEFAULT_CONFIG = Path("sluiceway.yaml")
@@ -44,6 +45,13 @@ def phase(text: str) -> Phase:
         near = get_close_matches(text, list(Phase), n=1, cutoff=0.4)
         meant = f"Did you mean {near[0]}? " if near else ""
         raise ValueError(f"{text!r} is no phase. {meant}There are: {PHASES}") from None
+
+
+def script(text: str) -> str:
+    """The name of one of the SQL scripts. Raises ValueError."""
+    if text not in SCRIPTS:
+        raise ValueError(f"{text!r} is no script. There are: {', '.join(SCRIPTS)}")
+    return text
 
 
 def name(text: str) -> str:
@@ -100,6 +108,9 @@ CodeOption = Annotated[
     ),
 ]
 PhaseArgument = Annotated[Phase, typer.Argument(metavar="PHASE", parser=phase, help=f"One of {PHASES}.")]
+ScriptArgument = Annotated[
+    str, typer.Argument(metavar="NAME", parser=script, help=f"One of {', '.join(SCRIPTS)}.")
+]
 FromPhaseOption = Annotated[
     Phase | None,
     typer.Option(

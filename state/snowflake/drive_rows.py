@@ -20,7 +20,10 @@ from state.snowflake.names import Name
 from state.windows import overlaps
 
 SETTING = "drive_table.database_schema"
-INIT = "Make it with `sluiceway drive init` or deploy/sql/drive_table.sql, and run deploy/sql/grants.sql."
+INIT = (
+    "Make it with `sluiceway drive init` as a role that may, or what `sluiceway drive sql drive_table` prints;"
+    " then run what `sluiceway drive sql grants` prints."
+)
 
 IDENTITY = (
     "pipeline_name",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib import resources
 
 from state import versions
 from state.errors import ConfigurationError
+from state.snowflake import scripts
 from state.snowflake.drive_rows import SETTING, Tables, missing
-from state.snowflake.names import Name
+from state.snowflake.names import Name, quoted
 from state.snowflake.session import Session
 
 VERSION = 1
@@ -18,7 +18,7 @@ VERSION = 1
 
 def script() -> str:
     """The text of deploy/sql/drive_table.sql: it may be run again, and brings older versions up."""
-    return resources.files("state.snowflake").joinpath("sql", "drive_table.sql").read_text()
+    return scripts.text_of("drive_table")
 
 
 def statements(text: str) -> Iterator[str]:
@@ -32,27 +32,55 @@ def statements(text: str) -> Iterator[str]:
 async def upgrade(session: Session, tables: Tables) -> str:
     """Make the drive table, or bring the one that is there to this version; its id.
 
-    Raises `ConfigurationError` if it is of a newer program. Every statement commits by itself, as DDL does, and
-    may be repeated: a script that broke off is run again.
+    Nothing is done where it is of this version: who may use it need not be allowed to make it. Raises
+    `ConfigurationError` if it is of a newer program. Every statement commits by itself, as DDL does, and may be
+    repeated; the version is written by the last one, so a script that broke off is run again.
     """
+    if (version := await version_there(session, tables)) is not None:
+        versions.refuse_newer(version, VERSION, place=tables.schema, path=SETTING)
+    if version != VERSION:
+        await _run_script(session, tables)
+    return await require_current(session, tables)
+
+
+async def _run_script(session: Session, tables: Tables) -> None:
     try:
         await session.rows(f"USE SCHEMA {tables.schema.sql}")
     except ConfigurationError as error:
         raise (no_schema(tables.schema) if error.code == "object" else error) from error
-    if await session.rows(f"SHOW TABLES LIKE 'SLUICEWAY_DRIVE' IN SCHEMA {tables.schema.sql}"):
-        version = await version_of(session, tables)
-        versions.refuse_newer(version, VERSION, place=tables.schema, path=SETTING)
-    for statement in statements(script()):
-        await session.rows(statement)
-    return await require_current(session, tables)
+    try:
+        for statement in statements(script()):
+            await session.rows(statement)
+    except ConfigurationError as error:
+        raise (await _not_allowed(session, tables, error) if error.code == "privilege" else error) from error
+
+
+async def _not_allowed(session: Session, tables: Tables, error: ConfigurationError) -> ConfigurationError:
+    """The role may not make it: somebody else does, with the script that says it all."""
+    role, schema = quoted(str(await session.value("SELECT CURRENT_ROLE()"))), tables.schema.sql
+    return ConfigurationError(
+        error.message,
+        hint="Run what `sluiceway drive sql drive_table` prints, as the role that shall own the drive table; or"
+        f" GRANT CREATE TABLE, CREATE VIEW ON SCHEMA {schema} TO ROLE {role};",
+        code=error.code,
+        path=SETTING,
+    )
+
+
+async def version_there(session: Session, tables: Tables) -> int | None:
+    """The schema version that is written down; None if this role sees no drive table."""
+    try:
+        return await version_of(session, tables)
+    except ConfigurationError as error:
+        if error.code != "object":
+            raise
+        return None
 
 
 async def require_made(session: Session, tables: Tables) -> None:
     """Raises `ConfigurationError` if there is no drive table."""
-    try:
-        await version_of(session, tables)
-    except ConfigurationError as error:
-        raise (missing(tables.schema) if error.code == "object" else error) from error
+    if await version_there(session, tables) is None:
+        raise missing(tables.schema)
 
 
 async def require_current(session: Session, tables: Tables) -> str:

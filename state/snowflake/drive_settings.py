@@ -25,8 +25,8 @@ class SnowflakeDriveSettings(Group):
     type: Literal["snowflake"]
     """Kind of drive table. No default here."""
     database_schema: Annotated[str, AfterValidator(_schema)]
-    """`DATABASE.SCHEMA` of its tables and views; deploy/sql/drive_table.sql makes them. The account and
-    the login are those of `snowflake_connection`. No default."""
+    """`DATABASE.SCHEMA` of its tables and views; `sluiceway drive sql drive_table` prints what makes
+    them. The account and the login are those of `snowflake_connection`. No default."""
 
     @property
     def place(self) -> str:

@@ -23,7 +23,7 @@ from state.snowflake.login import Login
 from state.snowflake.names import text
 from state.snowflake.parameters import differing, parameters, require, setting
 from state.snowflake.settings import SnowflakeConnection
-from state.snowflake.statements import Hear, deaf, told
+from state.snowflake.statements import Hear, deaf, told, uploading
 from state.snowflake.submitted import ABORT_SECONDS, Answer, Row, Submitted, answer_of, not_taken
 from state.snowflake.tag import Tag
 from state.snowflake.values import bound
@@ -77,6 +77,7 @@ class Session:
         self._tag = tag
         self._account = settings.account
         self._longest = settings.statement_timeout_seconds + settings.request_timeout_seconds
+        self._upload_seconds = settings.upload_timeout_seconds
         self._reopen = reopen
         self._clock = clock
         self._hear = hear
@@ -113,9 +114,11 @@ class Session:
         """Upload one file as it is, over one of the same name; the one record that tells what became of it.
 
         `path`: absolute. `location`: as it stands in a statement, `@DB.SCHEMA.STAGE/folder/`. It is streamed.
+        If it takes longer than `upload_timeout_seconds` it is given up, and the session with it.
         """
         source = text("file://" + glob.escape(str(path)))  # the driver takes `?`, `*` and `[` for wildcards
-        (record,) = await self.records(f"PUT {source} {location} {PUT_OPTIONS}")
+        async with uploading(f"{self._doing('PUT')}: {path.name}", self._upload_seconds):
+            (record,) = await self.records(f"PUT {source} {location} {PUT_OPTIONS}")
         return record
 
     async def tag(self, tag: Tag) -> None:

@@ -52,6 +52,9 @@ class SnowflakeConnection(Group):
     request_timeout_seconds: Seconds = 120
     """Longest time of one HTTP request; a statement that runs longer is asked for again. Default 120: Snowflake
     answers within 45."""
+    upload_timeout_seconds: Seconds = 600
+    """Longest time of bringing one file to the stage, all tries included. Default ten minutes: enough for a chunk
+    of 128 MiB over a line of 2 Mbit/s."""
     statement_timeout_seconds: Seconds = 7_200
     """Longest time of one statement, waiting included; Snowflake cancels it then. Default two hours."""
     queued_timeout_seconds: Seconds = 1_800

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from state.errors import UnknownOutcome
+from state.errors import TransientError, UnknownOutcome
 
 Hear = Callable[[str, str], None]
 """Takes a verb (`SELECT`) and a result: `ok`, `error`, `cancelled`, or `unknown` where no answer came."""
@@ -31,3 +31,19 @@ def told(hear: Hear, verb: str) -> Iterator[None]:
         raise
     finally:
         hear(verb, result)
+
+
+@asynccontextmanager
+async def uploading(doing: str, seconds: int) -> AsyncIterator[None]:
+    """The block is cancelled after so many seconds: a storage that does not answer is asked for minutes by the
+    driver. Raises `TransientError` then; putting a file again is harmless."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TransientError(
+            f"{doing} was not uploaded within {seconds} s",
+            hint="It is tried again by itself; if it stays, look at the way to the storage of the stage, or raise"
+            " snowflake_connection.upload_timeout_seconds.",
+            code="upload",
+        ) from None

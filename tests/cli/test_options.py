@@ -50,6 +50,7 @@ BAD: dict[tuple[str, str], tuple[list[str], str]] = {
         ["test-phase", "events.yaml", "audit", "--window", "2025-11-15T01:00Z/2025-11-15T01:00Z"],
         "must be after start",
     ),
+    ("drive sql", "NAME"): (["drive", "sql", "tables"], "'tables' is no script"),
     ("demo", "DIR"): (["demo", "events.yaml"], "is a file"),
     ("demo", "--rows"): (["demo", "--rows", "-1"], "must be greater than or equal to 1"),
     ("demo", "--json"): (["demo", "--json=1"], FLAG),

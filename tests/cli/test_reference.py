@@ -37,7 +37,7 @@ def test_the_generator_writes_every_page(tmp_path: Path):
 def test_every_command_of_the_issue_is_there():
     assert set(COMMANDS) == {
         "init", "validate", "schema", "doctor", "plan", "run", "backfill", "windows", "show", "retry",
-        "test-phase", "demo", "drive init", "drive upgrade", "serve",
+        "test-phase", "demo", "drive init", "drive upgrade", "drive sql", "serve",
     }  # fmt: skip
 
 

@@ -69,4 +69,4 @@ async def test_a_drive_table_that_was_never_made_is_told_apart(place):
     [found] = await found_by(place)
     assert found.name == "drive_table"
     assert "sluiceway drive init" in found.hint
-    assert "grants.sql" in found.hint
+    assert "sluiceway drive sql grants" in found.hint

@@ -15,6 +15,7 @@ from snowflake.connector.util_text import split_statements
 
 from state.model import Phase, PhaseRecord, PhaseStatus, RunStatus
 from state.snowflake import drive_schema
+from state.snowflake.scripts import SCRIPTS, text_of
 from tests.contract.drive_desk import HOUR, failure, new
 from tests.contract.drive_snowflake import drive_at, made, opened
 from tests.deploy.operator import SQL, named
@@ -22,6 +23,7 @@ from tests.snowflake.cli import snow_sql
 from tests.snowflake.keys import key
 
 DRIVE = SQL / "drive_table.sql"
+ALL = sorted(SQL.rglob("*.sql"))
 
 
 @dataclass
@@ -49,15 +51,14 @@ def operator(place, tmp_path):
 def test_the_scripts_of_operators_and_of_the_program_are_one_file():
     assert DRIVE.read_text() == drive_schema.script()
     assert DRIVE.resolve() == Path(drive_schema.__file__).with_name("sql") / "drive_table.sql"
+    assert {path.stem: path.read_text() for path in ALL} == {name: text_of(name) for name in SCRIPTS}
+    assert all(path.is_symlink() for path in ALL)
 
 
 def test_the_program_and_snow_see_the_same_statements():
     """Ours are split at a semicolon that ends a line; no semicolon stands anywhere else, comments apart."""
     bare = re.sub(r"--.*", "", drive_schema.script())
     assert len(list(drive_schema.statements(drive_schema.script()))) == bare.count(";")
-
-
-ALL = sorted(SQL.rglob("*.sql"))
 
 
 @pytest.mark.parametrize("script", ALL, ids=[path.stem for path in ALL])

@@ -502,3 +502,21 @@ async def test_the_loop_runs_while_a_statement_waits_in_the_server_s6(world):
         await session.rows("CALL SYSTEM$WAIT(1)")
         ticking.cancel()
     assert ticks > 20
+
+
+async def test_a_storage_that_hangs_is_given_up_in_time_and_the_next_try_passes_n2(world, tmp_path):
+    """The driver would ask it for minutes. The fault lasts for longer than the limit, and would pass then."""
+    file, stage = tmp_path / f"of-{world.place.database}", f"@{world.place.database}.{world.place.schema}.UP/"
+    file.write_bytes(b"rows")
+    async with opened(world, upload_timeout_seconds=1) as account:
+        async with account.session(TAG) as session:
+            await session.rows(f"CREATE STAGE {stage[1:-1]} ENCRYPTION = (TYPE = 'SNOWFLAKE_SSE')")
+        hang = {"act": "hang", "method": "PUT", "path": f"^/storage/.*{file.name}", "seconds": 4, "times": None}
+        rule = world.server.post("/test/faults", hang)["id"]
+        with pytest.raises(TransientError) as caught:
+            async with account.session(TAG) as session:
+                await session.put(file, stage)
+        world.server.delete(f"/test/faults/{rule}")
+        assert (caught.value.code, "upload_timeout_seconds" in caught.value.hint) == ("upload", True)
+        async with account.session(TAG) as session:
+            assert (await session.put(file, stage))["status"] == "UPLOADED"

@@ -18,7 +18,13 @@ from tests.lifecycle.world import HOUR, START, defaults, events
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "connectors", "loaders", "state")
-DATA = ("service/templates/", "state/mysql/migrations/", "state/snowflake/sql/", "state/sqlite/migrations/")
+DATA = (
+    "service/templates/",
+    "state/mysql/migrations/",
+    "state/snowflake/sql/",
+    "state/snowflake/sql/queries/",
+    "state/sqlite/migrations/",
+)
 DEVELOPMENT = {"pytest", "hypothesis", "mypy", "ruff", "hatchling", "import-linter", "osmem-server"}
 
 
@@ -100,6 +106,12 @@ def test_a_new_configuration_is_valid(command, source):
     assert command("init", "--source", source, "--phases").returncode == 0
     done = command("validate")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "deploy" / "sql").rglob("*.sql")), ids=lambda path: path.stem)
+def test_the_scripts_for_snowflake_are_printed_by_their_names(command, script):
+    done = command("drive", "sql", script.stem)
+    assert (done.returncode, done.stdout) == (0, script.read_text())
 
 
 def test_the_schema_is_json(command):

@@ -22,6 +22,7 @@ from state.errors import (
     UnknownOutcome,
 )
 from state.snowflake.session import DROPPED_AFTER, MOST_IDLE, PROBED_AFTER, Account
+from state.snowflake.submitted import SLICE
 from state.snowflake.tag import Tag
 from tests.unit.snowflake_script import answer, drop, hang, refused, serving, settings, table
 
@@ -230,6 +231,31 @@ async def test_a_timestamp_that_python_has_not_is_an_error_and_no_other_timestam
 
 def answering(server, sql: str, response) -> None:
     server.on_statement = lambda _request, body: response() if body["sqlText"].startswith(sql) else None
+
+
+async def test_other_tasks_have_their_turn_while_many_rows_are_read(server, account, monkeypatch):
+    """Leases are renewed meanwhile, for one."""
+    many = 20 * SLICE
+    answering(server, "SELECT n", lambda: table(["n"], [[str(number)] for number in range(many)], "fixed"))
+    turns, seen = 0, set()
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def read(value):
+        seen.add(turns)
+        return value
+
+    monkeypatch.setattr("state.snowflake.submitted.read", read)
+    async with account.session(TAG) as session:
+        seen.clear()
+        task = asyncio.create_task(other())
+        assert await session.rows("SELECT n") == [(number,) for number in range(many)]
+        task.cancel()
+    assert len(seen) >= many / SLICE
 
 
 async def test_records_bear_the_names_of_the_server_in_lower_case(server, account):

@@ -3,9 +3,10 @@
 -- Run it in the schema that drive_table.database_schema names. It may be run again, and brings an older version up:
 --     snow sql -f deploy/sql/drive_table.sql --database INGEST --schema SLUICEWAY
 --     snowsql -o exit_on_error=true -f deploy/sql/drive_table.sql -d INGEST -s SLUICEWAY
---     sluiceway drive init CONFIG
--- Who runs it needs CREATE TABLE and CREATE VIEW on the schema. The role of the workers then needs what
--- deploy/sql/grants.sql gives it, and no more.
+--     sluiceway drive init -c CONFIG
+-- Who runs it needs CREATE TABLE and CREATE VIEW on the schema, and owns what it makes. Only the owner can bring it to
+-- a newer version. The role of the workers then needs what deploy/sql/grants.sql gives it, and no more.
+-- Where there is no folder deploy, sluiceway drive sql prints these scripts.
 --
 -- All times are UTC. Snowflake enforces no primary key: that no run is there twice is seen to by the workers.
 
@@ -76,13 +77,6 @@ CREATE TABLE IF NOT EXISTS pipeline_events (
     details VARIANT NOT NULL,
     event_key VARCHAR NOT NULL
 );
-
--- The id is made once.
-MERGE INTO sluiceway_drive AS here USING (SELECT 1 AS schema_version) AS made ON here.schema_version >= 0
-    WHEN NOT MATCHED THEN INSERT (id, schema_version, created_at, touched)
-        VALUES (REPLACE(UUID_STRING(), '-', ''), made.schema_version, SYSDATE(), 0);
-
-UPDATE sluiceway_drive SET schema_version = 1 WHERE schema_version < 1;
 
 -- Runs that ended FAILED within the last 24 hours, with the cause and what happens next.
 CREATE OR REPLACE VIEW pipeline_failed_last_24_hours COPY GRANTS AS
@@ -157,3 +151,10 @@ SELECT
     COUNT_IF(quarantined_at IS NOT NULL AND superseded_by = 0) AS quarantined
 FROM pipeline_execution_drive
 GROUP BY pipeline_name;
+
+-- The id is made once, and the version is written last: whoever finds it finds all of the above.
+MERGE INTO sluiceway_drive AS here USING (SELECT 1 AS schema_version) AS made ON here.schema_version >= 0
+    WHEN NOT MATCHED THEN INSERT (id, schema_version, created_at, touched)
+        VALUES (REPLACE(UUID_STRING(), '-', ''), made.schema_version, SYSDATE(), 0);
+
+UPDATE sluiceway_drive SET schema_version = 1 WHERE schema_version < 1;
