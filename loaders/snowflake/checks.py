@@ -12,7 +12,7 @@ from loaders.snowflake.checks_tables import STAGED, TARGET, Tables
 from loaders.snowflake.work import Work
 from state.checks import Check
 from state.errors import SluicewayError
-from state.snowflake.checks import Places, check_warehouse, identifier
+from state.snowflake.checks import Places, check_warehouse, hint_of
 from state.snowflake.names import Name, quoted, text
 from state.snowflake.probes import allowed, impatient, taken
 from state.snowflake.session import Account, Session
@@ -38,13 +38,6 @@ async def check(account: Account, tag: Tag, working: Callable[[Session], Work]) 
             return found
     except SluicewayError as error:
         return [Check(CONNECTION, False, error.message, hint_of(error, account.settings))]
-
-
-def hint_of(error: SluicewayError, settings: SnowflakeConnection) -> str:
-    """What to do about a login that failed."""
-    if error.code != "role":
-        return error.hint
-    return f"GRANT ROLE {identifier(settings.role)} TO USER {identifier(settings.user)};"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from state.checks import Check
-from state.snowflake.checks import Places, check_warehouse
+from state.errors import ConfigurationError
+from state.snowflake.checks import Places, check_warehouse, hint_of
 from state.snowflake.drive_rows import INIT, SETTING
 from state.snowflake.names import Name, parse, quoted
 from state.snowflake.probes import INSERT, SELECT, UPDATE, impatient, lacking
@@ -23,7 +24,13 @@ NEEDED: Mapping[str, tuple[str, Sequence[str]]] = {
 
 async def check(account: Account, database_schema: str) -> list[Check]:
     """Warehouse, database, schema, and one check for each table, as far as one needs the other."""
-    schema = parse(database_schema, parts=2, path=SETTING)
+    try:
+        return await _looked(account, parse(database_schema, parts=2, path=SETTING))
+    except ConfigurationError as error:
+        return [Check("drive_table", False, error.message, hint_of(error, account.settings))]
+
+
+async def _looked(account: Account, schema: Name) -> list[Check]:
     async with account.session(Tag(phase="drive_table")) as session:
         role = str(await session.value("SELECT CURRENT_ROLE()"))
         found = [await check_warehouse(session, account.settings, role)]
