@@ -25,6 +25,9 @@ SHORTEST_LINE = 20
 MOST_KNOWN = 2_000
 """Values that are remembered; the one that was read longest ago is forgotten for a new one."""
 
+ANY = "surrogatepass"
+"""How a secret is spelled in bytes that is no proper text: it is hidden all the same."""
+
 _known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 """Each value with all its spellings, the last one read at the end."""
 
@@ -63,8 +66,9 @@ def _spellings(secret: str) -> tuple[str, ...]:
 
 
 def _written(piece: str) -> Iterable[str]:
-    raw = piece.encode()
-    yield from (piece, quote(piece), quote(piece, safe=""), quote_plus(piece), repr(piece)[1:-1])
+    raw = piece.encode(errors=ANY)
+    quoted = (quote(piece, errors=ANY), quote(piece, safe="", errors=ANY), quote_plus(piece, errors=ANY))
+    yield from (piece, *quoted, repr(piece)[1:-1])
     for plain in (False, True):
         inside = json.dumps(piece, ensure_ascii=plain)[1:-1]
         yield from (inside, inside.replace("/", "\\/"))

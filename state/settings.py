@@ -43,19 +43,35 @@ class Secret(Group):
         From then on `state.masking.mask` hides it wherever it turns up.
         """
         if self.env is not None:
-            value = os.environ.get(self.env, "")
+            found = os.environb.get(os.fsencode(self.env), b"")
             where = f"environment variable {self.env}"
         else:
             where = f"file {self.file}"
             try:
-                value = Path(str(self.file)).read_text().strip()
+                found = Path(str(self.file)).read_bytes()
             except OSError as error:
                 raise ConfigurationError(
                     f"cannot read the secret in {where}: {error.strerror}", code="secret"
                 ) from None
+        value = _text(found, where)
+        value = value if self.file is None else value.strip()
         if not value:
             raise ConfigurationError(
                 f"the secret in {where} is empty or not set", hint=f"Set {where}.", code="secret"
             )
         remember(value)
         return value
+
+
+def _text(found: bytes, where: str) -> str:
+    """The text that a secret is. Raises `ConfigurationError`."""
+    try:
+        return found.decode()
+    except UnicodeDecodeError:
+        pass  # whose message would repeat the secret
+    raise ConfigurationError(
+        f"the secret in {where} is no text in UTF-8",
+        hint="Write it in UTF-8; a private key in DER becomes PEM with"
+        " `openssl pkcs8 -topk8 -nocrypt -inform DER -in KEY.der -out KEY.p8`.",
+        code="secret",
+    )

@@ -16,6 +16,7 @@ from state.errors import (
     TransientError,
     UnknownOutcome,
 )
+from state.masking import mask
 
 _SHOWN = 300
 
@@ -191,4 +192,4 @@ def _text(error: BaseException) -> str:
     if isinstance(inner, TimeoutError):
         return "no answer in time"
     words = inner.args[-1] if isinstance(inner, MySQLError) and inner.args else inner
-    return str(words)[:_SHOWN]
+    return mask(str(words))[:_SHOWN]  # before it is cut: half a secret is not recognised

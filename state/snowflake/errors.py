@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from state.errors import SluicewayError, TransientError, UnknownOutcome
+from state.masking import mask
 from state.snowflake.driver import errors as vendor
 from state.snowflake.meaning import Meaning
 from state.snowflake.meanings import AGAIN, MEANINGS, NETWORK, SETTLED
@@ -52,7 +53,7 @@ def _found(error: vendor.Error) -> tuple[Meaning, Sequence[str]]:
 
 def told(error: vendor.Error) -> str:
     """Snowflake's own words on one line, with its number and the query id: what its support asks for."""
-    words = " ".join(str(error.raw_msg or type(error).__name__).split())
+    words = " ".join(mask(str(error.raw_msg or type(error).__name__)).split())  # half a secret is not recognised
     words = re.sub(r"^\d{6} \(\w{5}\): ", "", words)
     number = f" ({error.errno:06d})" if isinstance(error.errno, int) and error.errno > 99 else ""
     query = f" [query {error.sfqid}]" if error.sfqid else ""

@@ -169,6 +169,13 @@ def test_a_secret_that_was_read_is_known_in_every_spelling(secret, form):
     assert not {secret, *list(spelled(secret).values())} & {masked}
 
 
+@pytest.mark.parametrize("secret", ["broken-\udce4-secret", "half-\ud83d-secret"])
+def test_a_secret_that_is_no_proper_text_is_hidden_too(secret):
+    remember(secret)
+    assert mask(f"refused: {secret}") == "refused: ***"
+    assert mask(f"refused: {json.dumps(secret)}") == 'refused: "***"'
+
+
 def test_a_line_of_a_secret_of_several_lines_is_one_too():
     remember("first line of the secret, long\nsecond")
     assert mask("it begins with: first line of the secret, long") == "it begins with: ***"

@@ -9,6 +9,7 @@ import pytest
 from pymysql.err import InterfaceError, InternalError, OperationalError, ProgrammingError
 
 from state.errors import ConfigurationError, PermanentError, TransientError, UnknownOutcome
+from state.masking import remember
 from state.mysql.errors import LOST, MEANINGS, NO_TLS, ROLLED_BACK, explain, is_lost, number_of
 
 ROWS = [(number, row) for row in MEANINGS for number in row.numbers]
@@ -119,3 +120,9 @@ def test_long_words_are_cut():
 def test_an_error_without_a_number_is_transient():
     assert number_of(InternalError("Packet sequence number wrong - got 3 expected 1")) == 0
     assert type(explain("d", InternalError("Packet sequence number wrong"))) is TransientError
+
+
+def test_a_secret_is_hidden_also_where_the_words_are_cut_x9():
+    remember("canary-of-a-password")
+    error = explain("d on h:1", OperationalError(1045, "x" * 290 + " canary-of-a-password was refused"))
+    assert "canary" not in error.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,9 @@ from pydantic import ValidationError
 
 from service.cron import check_cron
 from service.settings import PipelineConfig
+from state.errors import ConfigurationError
 from state.model import Phase
+from state.settings import Secret
 from state.windows import Calendar
 
 LEAST = {
@@ -175,3 +178,25 @@ def test_a_secret_stays_the_reference_it_was_written_as_x9(monkeypatch):
     assert made.as_dict()["pipeline_metadata"]["notifications"]["slack_webhook"] == {"env": "HOOK"}
     assert made.pipeline_metadata.notifications.slack_webhook.read() == "canary-4711"
     assert "canary-4711" not in repr(made) + str(made.as_dict())
+
+
+@pytest.mark.parametrize("raw", [b"\x30\x82\x01\xff\x02", "pässwort".encode("latin-1")], ids=["DER", "latin-1"])
+@pytest.mark.parametrize("where", ["file", "env"])
+def test_a_secret_that_is_no_text_is_a_matter_of_configuration_and_not_repeated_x9(
+    raw, where, tmp_path, monkeypatch
+):
+    (tmp_path / "secret").write_bytes(raw)
+    monkeypatch.setitem(os.environb, b"NO_TEXT", raw)
+    secret = Secret(file=tmp_path / "secret") if where == "file" else Secret(env="NO_TEXT")
+    with pytest.raises(ConfigurationError) as caught:
+        secret.read()
+    assert caught.value.code == "secret"
+    assert ("tmp" if where == "file" else "NO_TEXT") in caught.value.message
+    assert "-inform DER" in caught.value.hint
+    assert caught.value.__context__ is None
+
+
+def test_a_secret_in_any_script_is_read_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("PASS", " päß字 ")
+    (tmp_path / "secret").write_bytes("päß字\n".encode())
+    assert (Secret(env="PASS").read(), Secret(file=tmp_path / "secret").read()) == (" päß字 ", "päß字")

@@ -13,6 +13,7 @@ from state.errors import (
     TransientError,
     UnknownOutcome,
 )
+from state.masking import remember
 from state.snowflake.errors import _found, ends_session, explain
 from state.snowflake.meanings import MEANINGS
 
@@ -173,3 +174,9 @@ def test_long_words_are_cut_and_stand_on_one_line():
     assert "\n" not in error.message
     assert len(error.message) < 700
     assert error.message.count("001003") == 1
+
+
+def test_a_secret_is_hidden_also_where_the_words_are_cut_x9():
+    remember("canary-of-a-password")
+    words = "x" * 490 + " canary-of-a-password was refused"
+    assert "canary" not in explain(made(P, 1003, "42000", words), "SELECT").message
