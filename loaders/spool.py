@@ -102,7 +102,7 @@ class Spool:
     def open(self) -> None:
         """Take the folder and remove what a dead process left in it.
 
-        Raises `ConfigurationError` if another process has it, or it cannot be written.
+        Raises `TransientError` if another process has it, `ConfigurationError` if it cannot be written.
         """
         with explained(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -120,11 +120,10 @@ class Spool:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(file)
-            raise ConfigurationError(
+            raise TransientError(
                 f"another process uses the spool folder {self.directory}",
-                hint="Stop it, or give this one a limits.spool_directory of its own.",
+                hint="Try again when it has ended, or give this one a limits.spool_directory of its own.",
                 code="spool_in_use",
-                path="limits.spool_directory",
             ) from None
         return file
 

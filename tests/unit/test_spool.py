@@ -18,7 +18,7 @@ from loaders import parquet
 from loaders.parquet import ChunkLimits, ChunkWriter, footer_rows
 from loaders.spool import Quota, Spool
 from state.contract import READ_AT, Contract, json_field
-from state.errors import ConfigurationError, ContractError, TransientError
+from state.errors import ContractError, TransientError
 
 READ = datetime(2025, 11, 15, 10, 0, 0, 123456, tzinfo=UTC)
 SCHEMA = pa.schema(
@@ -344,15 +344,15 @@ def test_orphans_are_removed_and_strangers_are_not_x10(tmp_path):
 def test_a_second_process_is_told_who_has_the_folder(spool):
     code = (
         "import sys\nfrom pathlib import Path\nfrom loaders.spool import Quota, Spool\n"
-        "from state.errors import ConfigurationError\n"
+        "from state.errors import TransientError\n"
         "try:\n    Spool(Path(sys.argv[1]), 1).open()\n"
-        "except ConfigurationError as error:\n    print(error.code)\n"
+        "except TransientError as error:\n    print(error.code)\n"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code, str(spool.directory)], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "spool_in_use"
-    with pytest.raises(ConfigurationError, match="another process"):
+    with pytest.raises(TransientError, match="another process"):
         Spool(spool.directory, 1).open()
 
 
