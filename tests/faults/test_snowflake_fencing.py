@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,12 @@ from tests.lifecycle.snowflake_world import (
     world_at,
 )
 from tests.lifecycle.world import events
+from tests.servers.search import ES8, SearchServer
 from tests.snowflake.accounts import settings
 from tests.snowflake.running import Place
 
 ONE_WINDOW = {"windows": {"width": "2h"}, "limits": {"lease_seconds": 2}}
-OUTSIDE = {"reading": "drive.checkpoint", "putting": "loader.put", "copying": "loader.copy"}
+OUTSIDE = {"reading": "source.page", "putting": "loader.put", "copying": "loader.copy"}
 IN_TRANSACTION = {
     "before the fence": ("loader.merge.fence", "loader.merge.write"),
     "before the write": ("loader.merge.write", "loader.merge.receipt"),
@@ -50,8 +52,8 @@ def state_of(world: SnowflakeWorld) -> tuple:
     return rows, loads, world.runs()
 
 
-def world_of(place: Place, folder: Path, **more) -> SnowflakeWorld:
-    world = world_at(place, folder, {**ONE_WINDOW, **more})
+def world_of(place: Place, folder: Path, server: SearchServer | None = None, **more) -> SnowflakeWorld:
+    world = world_at(place, folder, {**ONE_WINDOW, **more}, server=server)
     world.write("day", events(100))
     return world
 
@@ -59,7 +61,7 @@ def world_of(place: Place, folder: Path, **more) -> SnowflakeWorld:
 def another(world: SnowflakeWorld) -> SnowflakeWorld:
     """The same world, as another worker on this machine sees it."""
     limits = {**world.settings["limits"], "spool_directory": f"{world.root}/spool2"}
-    return SnowflakeWorld(world.root, {**world.settings, "limits": limits}, world.connection, world.drive)
+    return replace(world, settings={**world.settings, "limits": limits})
 
 
 def taken_over(world: SnowflakeWorld) -> Run:
@@ -91,8 +93,11 @@ def fenced(world: SnowflakeWorld, effect: str | tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("effect", OUTSIDE.values(), ids=OUTSIDE.keys())
-def test_a_worker_paused_outside_the_merge_is_fenced_g6(place: Place, tmp_path: Path, effect: str):
-    fenced(world_of(place, tmp_path), effect)
+@pytest.mark.parametrize("server", [ES8], indirect=True, ids=str)
+def test_a_worker_paused_outside_the_merge_is_fenced_g6(
+    place: Place, tmp_path: Path, server: SearchServer, effect: str
+):
+    fenced(world_of(place, tmp_path, server), effect)
 
 
 @pytest.mark.parametrize("told", ["error", "autocommit"])

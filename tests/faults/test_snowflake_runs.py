@@ -1,8 +1,9 @@
 """Whole runs into Snowflake while something goes wrong there (reliability §12.1, rows by number in the names).
 
 The other rows: 1-4 and 7 are crash points (tests/lifecycle/test_snowflake_crash.py), 8 is in
-test_snowflake_fencing.py, 10 in tests/snowflake, 35, 38 and 39 in the contract of loaders, 43 and 44 in
-test_snowflake_sessions.py, 40 in tests/integration/test_snowflake_values.py.
+test_snowflake_fencing.py, 10 in tests/snowflake, 35 and 42 in test_snowflake_files.py, 38 in the contract of
+loaders (before COPY), 39 in test_snowflake_order.py, 43 and 44 in test_snowflake_sessions.py, 40 in
+tests/integration/test_snowflake_values.py.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.lifecycle.world", "tests.lifecycle.ports"])
+_CONTEXT.set_forkserver_preload(
+    ["tests.lifecycle.world", "tests.lifecycle.ports", "connectors.elasticsearch.connector"]
+)
 _ASKING = threading.Lock()
 
 

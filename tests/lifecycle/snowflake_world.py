@@ -1,4 +1,5 @@
-"""A small world whose target is Snowflake: Parquet files, a fresh database of the test server, a drive table.
+"""A small world whose target is Snowflake: an index of a search server or Parquet files, a fresh database of the
+test server, a drive table.
 
 Its user is its own, so that faults can be meant for it alone (`fault`). A world can be sent to a process.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import snowflake.connector
 
 from service.app import account_of, opened
@@ -25,6 +27,8 @@ from state.model import Run, RunStatus, Window
 from state.port import Port, direct
 from state.registry import backend
 from tests.lifecycle.world import HOUR, START, World, defaults, events, merged
+from tests.servers.client import Client
+from tests.servers.search import SearchServer
 from tests.snowflake.running import Place
 
 EVERYTHING = Window(START, START + 2 * HOUR)
@@ -35,12 +39,44 @@ DRIVES = ("sqlite", "snowflake")
 os.environ.setdefault("SLUICEWAY_TEST_PASSWORD", "secret")
 
 
+PROPERTIES = {
+    "id": {"type": "keyword"},
+    "at": {"type": "date"},
+    "version": {"type": "long"},
+    "value": {"type": "double"},
+}
+"""The columns of `tests.lifecycle.world.events` in a mapping."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of a running search server, with `PROPERTIES`."""
+
+    url: str
+    name: str
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"type": "elasticsearch", "endpoint": self.url, "index": self.name, "cursor": "at"}
+
+    def put(self, table: pa.Table) -> None:
+        """A document for each row, which its `id` names."""
+        client = Client(self.url)
+        try:
+            rows = [row | {"at": row["at"].isoformat()} for row in table.to_pylist()]
+            client.put(self.name, {row["id"]: row for row in rows})
+        finally:
+            client.close()
+
+
 @dataclass(frozen=True)
 class SnowflakeWorld(World):
-    """`connection`: of the place, see `tests/snowflake/running.py`. `drive`: one of `DRIVES`."""
+    """`connection`: of the place, see `tests/snowflake/running.py`. `drive`: one of `DRIVES`. `index`: the source;
+    None where it is Parquet files."""
 
     connection: Mapping[str, Any] = field(default_factory=dict)
     drive: str = "sqlite"
+    index: Index | None = None
 
     @property
     def schema(self) -> str:
@@ -53,6 +89,13 @@ class SnowflakeWorld(World):
     @property
     def config(self) -> PipelineConfig:
         return parse_config(merged(snowflake_defaults(self), self.settings))
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Into the source; what has the same name, or in an index the same id, is replaced."""
+        if self.index is None:
+            super().write(name, table)
+        else:
+            self.index.put(table)
 
     def made(self) -> SnowflakeWorld:
         """With its drive table in place."""
@@ -118,6 +161,8 @@ def snowflake_defaults(world: SnowflakeWorld) -> dict:
     place, settings = world.connection, defaults(world.root)
     if world.drive == "snowflake":
         settings["drive_table"] = {"type": "snowflake", "database_schema": world.schema}
+    if world.index is not None:
+        settings["source_system"] = world.index.settings
     return {
         **settings,
         "stage_system": {"stage": f"{world.schema}.SLUICEWAY"},
@@ -143,9 +188,16 @@ def snowflake_defaults(world: SnowflakeWorld) -> dict:
     }
 
 
-def world_at(place: Place, root: Path, settings: dict | None = None, drive: str = "sqlite") -> SnowflakeWorld:
-    """A world in this place, its drive table made."""
-    return SnowflakeWorld(root, settings or {}, place.connection, drive).made()
+def world_at(
+    place: Place,
+    root: Path,
+    settings: dict | None = None,
+    drive: str = "sqlite",
+    server: SearchServer | None = None,
+) -> SnowflakeWorld:
+    """A world in this place, its drive table made. `server`: where its source is, in an index of its own."""
+    index = None if server is None else Index(server.url, server.client.new_index(PROPERTIES, name="world"))
+    return SnowflakeWorld(root, settings or {}, place.connection, drive, index).made()
 
 
 @contextmanager

@@ -117,12 +117,14 @@ async def renew(server: Server, request: Request) -> Response:
 
 
 async def expire(server: Server, request: Request) -> Response:
-    """POST /test/expire {"code", "database"?, "session"?}: all sessions, those of a database, or one."""
+    """POST /test/expire {"code", "database"?, "session"?}: all sessions, those of a database, or one. It
+    tells them, and as `alive` those among them whose token was good until now."""
     asked = await app.body_of(request)
     found = [session for session in list(server.sessions.values()) if chosen(session, asked)]
+    alive = [session.id for session in found if session.token not in of(server).refused]
     for session in found:
         await app.in_thread(of(server).expire, server, session, asked["code"])
-    return JSONResponse({"sessions": [session.id for session in found]})
+    return JSONResponse({"sessions": [session.id for session in found], "alive": alive})
 
 
 def chosen(session: Session, asked: dict[str, Any]) -> bool:
