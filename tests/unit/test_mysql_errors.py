@@ -52,7 +52,8 @@ def test_the_numbers_of_the_requirements_are_classed_as_they_say(becomes):
 
 def test_an_unknown_number_is_transient_and_counted_as_other():
     error = explain("d", InternalError(9999, "new in this version"))
-    assert (type(error), error.code) == (TransientError, "other")
+    assert (type(error), error.code, error.at_most) == (TransientError, "other", 3)
+    assert explain("d", OperationalError(1205, "x")).at_most is None
 
 
 @pytest.mark.parametrize("number", [number for number, _row in ROWS] + [9999])

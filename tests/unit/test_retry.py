@@ -72,6 +72,14 @@ async def test_a_wait_beyond_patience_is_not_waited_here_e10(cap, asked):
     assert (caught.value.retry_after, told) == (asked, [])
 
 
+async def test_an_error_of_bounded_attempts_is_not_tried_again_in_place():
+    """A statement that timed out after hours is not sent again while a lease is held."""
+    told = []
+    with pytest.raises(TransientError, match="slow") as caught:
+        await retrying(failing([TransientError("slow", at_most=2)]), FAST, lambda *a: told.append(a))
+    assert (caught.value.at_most, told) == (2, [])
+
+
 @pytest.mark.parametrize(("cap", "asked"), [(30.0, 120.0), (0.002, 120.0), (200.0, 200.0)])
 async def test_a_wait_within_patience_is_waited_here_e10(cap, asked, monkeypatch):
     waits = []

@@ -83,6 +83,8 @@ def test_each_rule_decides_some_row_and_gives_its_code(rule):
 def test_an_unknown_answer_is_transient_and_counted_as_other():
     error = refusal(500, {}, body("nobody_knows_exception"), "reading a page")
     assert (type(error), error.code, error.hint) == (TransientError, "other", UNKNOWN.hint)
+    assert error.at_most == 3
+    assert refusal(503, {}, b"", "reading a page").at_most is None
     assert "nobody_knows_exception" in error.message
 
 

@@ -152,6 +152,11 @@ def test_nothing_is_unknown_about_what_changes_nothing_g4(kind, number, state, t
     assert type(error) is TransientError
 
 
+def test_attempts_are_bounded_where_one_costs_hours_and_where_nobody_knows_the_error_t10():
+    bounds = {row[5]: explain(made(*row[:4]), "x").at_most for row in ROWS if row[4] is TransientError}
+    assert {code: bound for code, bound in bounds.items() if bound} == {"statement_timeout": 2, "other": 3}
+
+
 def test_every_row_of_the_table_has_its_error_here():
     hit = {id(_found(made(*row[:4]))[0]) for row in ROWS}
     assert [meaning.code for meaning in MEANINGS if id(meaning) not in hit] == []
