@@ -12,25 +12,28 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from service.admin.auth import Guesses, Holder, Tokens
+from service.admin.auth import Guesses, Tokens
+from service.admin.keys import HOLDER, REQUEST_ID
 from service.admin.models import Key, Problem
 from service.admin.openapi import document
 from service.admin.operations import Call, Operation
+from service.admin.page.forms import FORM, KEY_FIELD, LEADS_TO, METHOD_FIELD, filled, form_of
+from service.admin.page.pages import Page
 from service.daemon.actions import By, Refused
 from state.errors import SluicewayError
 
 LARGEST_BODY = 64 * 1024
 KEPT = ("Retry-After", "WWW-Authenticate", "Allow")
 """Headers of an error that are passed on."""
-HOLDER = web.RequestKey("holder", Holder)
-REQUEST_ID = web.RequestKey("request_id", str)
+PAGE = web.AppKey("page", Page)
 
 _log = logging.getLogger(__name__)
 
 
-def admin_app(operations: Sequence[Operation], tokens: Tokens, version: str) -> web.Application:
-    """`/v1`, and its document at `/v1/openapi.json`."""
+def admin_app(operations: Sequence[Operation], tokens: Tokens, page: Page, version: str) -> web.Application:
+    """`/v1`, its document at `/v1/openapi.json`, and the status page."""
     app = web.Application(client_max_size=LARGEST_BODY, middlewares=[in_one_form, Gate(tokens)])
+    app[PAGE] = page
     body = msgspec.json.encode(document(operations, version))
 
     async def openapi(_request: web.Request) -> web.Response:
@@ -39,6 +42,9 @@ def admin_app(operations: Sequence[Operation], tokens: Tokens, version: str) -> 
     app.router.add_get("/v1/openapi.json", openapi)
     for operation in operations:
         app.router.add_route(operation.method, operation.path, answering(operation))
+        if operation.method == "DELETE":
+            app.router.add_post(operation.path, in_a_form(operation))
+    app.add_routes(page.routes())
     return app
 
 
@@ -59,7 +65,7 @@ async def in_one_form(request: web.Request, handler: Handler) -> web.StreamRespo
         told = Refused(500, "defect", "a defect of Sluiceway", "Look in the log for this request id.")
         response = problem(request, told)
     response.headers["X-Request-Id"] = request[REQUEST_ID]
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
@@ -78,9 +84,11 @@ class Gate:
         if (wait := self._guesses.wait(address)) > 0:
             told = Refused(429, "wait", "too many wrong tokens", "Wait, then use a valid token.")
             return problem(request, told, {"Retry-After": str(int(wait) + 1)})
-        holder = self._tokens.holder(request.headers.get("Authorization", ""))
+        given = request.headers.get("Authorization", "")
+        holder = self._tokens.holder(given)
         if holder is None:
-            self._guesses.failed(address)
+            if given:  # a browser asks without one first
+                self._guesses.failed(address)
             told = Refused(401, "token", "a valid token is needed", "Send it as Authorization: Bearer TOKEN.")
             return problem(request, told, {"WWW-Authenticate": 'Bearer realm="sluiceway"'})
         request[HOLDER] = holder
@@ -88,30 +96,54 @@ class Gate:
 
 
 def answering(operation: Operation) -> Handler:
-    """The request handler of an operation."""
+    """The request handler of an operation. A form leads to the page that shows what came of it."""
 
     async def handle(request: web.Request) -> web.Response:
+        form = None
+        if operation.method != "GET":
+            form = await form_of(request, request.app[PAGE].form_tokens)
         holder = request[HOLDER]
         if holder.role < operation.role:
             raise Refused(403, "role", f"the token {holder.name} may look, not act", "Use an operate token.")
+        key = request.headers.get("Idempotency-Key")
+        if form is not None:
+            form = filled(form)
+            key = form.pop(KEY_FIELD, key)
         call = Call(
             dict(request.match_info),
             taken(dict(request.query), operation.query, strict=False),
-            await body_of(request, operation),
+            await body_of(request, operation, form),
             By(holder.name, request[REQUEST_ID]),
-            taken(request.headers.get("Idempotency-Key"), Key | None) or "" if operation.takes_key else "",
+            taken(key, Key | None) or "" if operation.takes_key else "",
         )
         answer = await operation.handler(call)
+        if form is not None:
+            return web.Response(status=303, headers={"Location": LEADS_TO[operation.name](call, answer)})
         encoded = msgspec.json.encode(answer)
         return web.Response(body=encoded, status=operation.status, content_type="application/json")
 
     return handle
 
 
-async def body_of(request: web.Request, operation: Operation) -> Any:
-    """The body as its model. Raises `Refused`."""
+def in_a_form(operation: Operation) -> Handler:
+    """The same for a method that a form cannot have: it says so in a field."""
+    handle = answering(operation)
+
+    async def handle_form(request: web.Request) -> web.StreamResponse:
+        fields = await request.post() if request.content_type == FORM else {}
+        if fields.get(METHOD_FIELD) != operation.method:
+            raise web.HTTPMethodNotAllowed(request.method, {operation.method, "GET"})
+        return await handle(request)
+
+    return handle_form
+
+
+async def body_of(request: web.Request, operation: Operation, form: Mapping[str, str] | None) -> Any:
+    """The body, or the form, as its model. Raises `Refused`."""
     if operation.body is None:
         return None
+    if form is not None:
+        return taken(form, operation.body, strict=False)
     if request.content_type != "application/json":
         raise Refused(400, "content_type", "the body must be application/json")
     try:
@@ -129,9 +161,16 @@ def taken(value: Any, model: Any, *, strict: bool = True) -> Any:
 
 
 def problem(request: web.Request, error: Refused, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An error as the client sees it."""
+    """An error as the client sees it: a person on a page, a program in the form of RFC 9457."""
+    page = request.app[PAGE]
+    if page.wanted(request):
+        return page.problem(request, error, _kept(headers))
     phrase = HTTPStatus(error.status).phrase
     told = Problem(error.status, phrase, error.code, error.message, error.hint, request[REQUEST_ID])
-    kept = {name: value for name, value in (headers or {}).items() if name in KEPT}
     body = msgspec.json.encode(told)
-    return web.Response(body=body, status=error.status, content_type="application/problem+json", headers=kept)
+    kind = "application/problem+json"
+    return web.Response(body=body, status=error.status, content_type=kind, headers=_kept(headers))
+
+
+def _kept(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name: value for name, value in (headers or {}).items() if name in KEPT}

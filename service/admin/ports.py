@@ -9,6 +9,7 @@ from importlib.metadata import version
 from service.admin.app import admin_app
 from service.admin.auth import Tokens
 from service.admin.health import Metrics, health_app
+from service.admin.page.pages import Page
 from service.admin.serving import listening
 from service.admin.v1 import operations
 from service.daemon.actions import Actions
@@ -30,5 +31,7 @@ async def opened_ports(daemon: Daemon, pulse: Pulse, metrics: Metrics) -> AsyncI
             return
         admin = settings.admin
         tokens = Tokens(admin.read_tokens, admin.operate_tokens)
-        app = admin_app(operations(daemon, Actions(daemon, admin.most_windows)), tokens, version("sluiceway"))
+        actions, release = Actions(daemon, admin.most_windows), version("sluiceway")
+        page = Page(daemon, actions, release)
+        app = admin_app(operations(daemon, actions), tokens, page, release)
         yield health, await ports.enter_async_context(listening(app, admin.host, admin.port, "admin"))
