@@ -148,6 +148,7 @@ class Fleet:
         """Files and tables that nobody removed."""
         asked = (
             "SELECT table_name FROM information_schema.tables WHERE table_name LIKE '%!_STAGE!_%!_A%' ESCAPE '!'"
+            " AND table_name NOT LIKE '%!_STAGE!_EMPTY%' ESCAPE '!'"
         )
         return [name for name, *_ in self._query(asked) + self._query("LIST @SLUICEWAY")]
 
