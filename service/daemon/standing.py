@@ -36,6 +36,10 @@ class Standing:
         """Runs that wait for an operator."""
         return sum(run.quarantined_at is not None for run in self._unfinished.values())
 
+    def has_run(self, window: Window) -> bool:
+        """Whether a window of the schedule has one, done or not."""
+        return window.end <= self._edge or window in self._known
+
     def note(self, run: Run) -> None:
         """A run as it is now."""
         self._known.add(run.window)
