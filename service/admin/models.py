@@ -11,6 +11,8 @@ import msgspec
 from service.ledger import Entry
 from state.model import Phase, RunStatus, Window
 
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+"""RFC 3339: with a zone."""
 Limit = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -23,8 +25,8 @@ class Pipeline(msgspec.Struct, frozen=True):
     is_well: bool
     trouble: str
     trouble_hint: str
-    loaded_until: datetime | None
-    closed_until: datetime | None
+    loaded_until: Instant | None
+    closed_until: Instant | None
     unfinished: int
     quarantined: int
     walking: int
@@ -49,9 +51,9 @@ class RunLine(msgspec.Struct, frozen=True):
     rows: int | None
     phase_failed: Phase | None
     error: str
-    quarantined_at: datetime | None
-    next_attempt_at: datetime | None
-    updated_at: datetime | None
+    quarantined_at: Instant | None
+    next_attempt_at: Instant | None
+    updated_at: Instant | None
 
 
 class Runs(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ class Windows(msgspec.Struct, frozen=True):
     """The ledger of a span: closed windows in order, and the gaps between what is loaded."""
 
     pipeline: str
-    closed_until: datetime
+    closed_until: Instant
     windows: tuple[Entry, ...]
     gaps: tuple[Window, ...]
 
@@ -75,7 +77,7 @@ class Gaps(msgspec.Struct, frozen=True):
 class Act(msgspec.Struct, frozen=True):
     """What somebody did, as it was written down before its effect."""
 
-    at: datetime
+    at: Instant
     actor: str
     action: str
     subject: str
@@ -89,8 +91,8 @@ class Acts(msgspec.Struct, frozen=True):
 class BackfillWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """A span `[from, to)` of closed windows to load again. A dry run, the default, only tells its windows."""
 
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
     dry_run: bool = True
 
 
@@ -129,8 +131,8 @@ class Reloaded(msgspec.Struct, frozen=True):
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """A span of window time, open where an end is missing; `limit`: how many at most."""
 
-    start: datetime | None = None
-    end: datetime | None = None
+    start: Instant | None = None
+    end: Instant | None = None
     limit: Limit = 1000
 
 
@@ -138,8 +140,8 @@ class RunsWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     """Which runs: by status and span; the newest `limit` of them."""
 
     status: RunStatus | None = None
-    start: datetime | None = None
-    end: datetime | None = None
+    start: Instant | None = None
+    end: Instant | None = None
     limit: Limit = 100
 
 

@@ -16,6 +16,16 @@ from service.admin.operations import Operation
 ALWAYS = (400, 401, 403, 404, 413, 429, 500, 503)
 """What any operation may answer with besides its own."""
 REF = "#/components/schemas/{name}"
+HEADERS: Mapping[str, Any] = {
+    "X-Request-Id": {"description": "As in the log.", "required": True, "schema": {"type": "string"}}
+}
+"""Headers of every answer."""
+MORE_HEADERS: Mapping[int, Mapping[str, Any]] = {
+    401: {
+        "WWW-Authenticate": {"description": "How to say who asks.", "required": True, "schema": {"type": "string"}}
+    },
+    429: {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": {"type": "integer"}}},
+}
 PARAMETERS: Mapping[str, str] = {
     "pipeline": "Name of the pipeline.",
     "run": "Name of the run, or a beginning that only it has.",
@@ -88,8 +98,19 @@ def _in_header(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _responses(operation: Operation, schemas: Mapping[type, Any]) -> dict[str, Any]:
-    good = {"description": "Done.", "content": {"application/json": {"schema": schemas[operation.response]}}}
+    good = {
+        "description": "Done.",
+        "headers": HEADERS,
+        "content": {"application/json": {"schema": schemas[operation.response]}},
+    }
     bad = {"application/problem+json": {"schema": schemas[Problem]}}
     statuses = sorted({*ALWAYS, *operation.errors})
-    problems = {str(s): {"description": HTTPStatus(s).phrase, "content": bad} for s in statuses}
+    problems = {
+        str(status): {
+            "description": HTTPStatus(status).phrase,
+            "headers": {**HEADERS, **MORE_HEADERS.get(status, {})},
+            "content": bad,
+        }
+        for status in statuses
+    }
     return {str(operation.status): good, **problems}

@@ -22,6 +22,8 @@ from state.model import Run, Window
 P = "/v1/pipelines/{pipeline}"
 SHOWN_WINDOWS = 1000
 """Windows before the last closed one that are looked at unless a span is given."""
+MOST_WINDOWS = 10_000
+"""Windows that one question may be about: the event loop is everybody's."""
 
 
 def operations(daemon: Daemon, actions: Actions) -> tuple[Operation, ...]:
@@ -163,8 +165,8 @@ class V1:
         await self._actions.resume(call.path["pipeline"], call.by)
         return Done("resumed")
 
-    async def reload(self, _call: Call) -> models.Reloaded:
-        changes = await self._daemon.reload()
+    async def reload(self, call: Call) -> models.Reloaded:
+        changes = await self._actions.reload(call.by)
         begun = tuple(config.pipeline_metadata.pipeline_name for config in changes.begin)
         return models.Reloaded(begun, changes.end, tuple(one.file for one in changes.refused))
 
@@ -178,13 +180,18 @@ class V1:
         return self._actions.attendant(call.path["pipeline"])
 
     def _span(self, attendant: Attendant, wish: models.Span | models.RunsWish) -> tuple[Window, datetime]:
-        """The span that is asked for, and the source's clock as the last look read it."""
-        windows, now = attendant.worker.config.windows, attendant.source_now or datetime.now(UTC)
-        closed = closed_until(attendant.worker.config, now)
+        """The span that is asked for, and the source's clock as the last look read it. Raises `Refused`."""
+        config, now = attendant.worker.config, attendant.source_now or datetime.now(UTC)
+        windows, closed = config.windows, closed_until(config, now)
         width = windows.tiling().width
         back = closed - width * SHOWN_WINDOWS if isinstance(width, timedelta) else windows.start
-        start = wish.start or max(windows.start, back)
-        return window(start, wish.end or max(closed, start + timedelta(seconds=1))), now
+        start = sane(wish.start or max(windows.start, back))
+        span = window(start, wish.end or max(closed, start + timedelta(seconds=1)))
+        seen = min(span.end, closed) - max(span.start, windows.start)
+        if isinstance(width, timedelta) and seen > width * MOST_WINDOWS:
+            hint = f"Ask for {MOST_WINDOWS:,} windows at most, with from and to."
+            raise Refused(422, "span", f"{span} has {seen // width:,} windows", hint)
+        return span, now
 
 
 def named(one: Attended) -> str:
@@ -192,13 +199,19 @@ def named(one: Attended) -> str:
 
 
 def window(start: datetime, end: datetime) -> Window:
-    """The span. Raises `Refused` for one that is empty, without zone or beyond all years that are meant."""
+    """The span. Raises `Refused` for one that is empty or beyond all years that are meant."""
+    start, end = sane(start), sane(end)
+    if start >= end:
+        raise Refused(422, "span", "the span ends before it begins", "Give a to that is after from.")
+    return Window(start, end)
+
+
+def sane(at: datetime) -> datetime:
+    """The instant. Raises `Refused` for one that nobody means."""
     try:
-        start, end = instant(start), instant(end)
-        return Window(start, end)
-    except ValueError:
-        hint = "Give instants of ISO 8601 with a zone, the end after the start, between the years 1700 and 2200."
-        raise Refused(422, "span", "that is no span", hint) from None
+        return instant(at)
+    except ValueError as error:
+        raise Refused(422, "span", str(error), "Give instants between the years 1700 and 2200.") from None
 
 
 def view(one: Attended) -> models.Pipeline:
