@@ -187,6 +187,7 @@ async def test_a_user_who_may_only_work_cannot_make_it_but_can_use_it(mariadb):
     settings = restored(mariadb)
     mariadb.sql(f"REVOKE DELETE, CREATE, ALTER, INDEX, DROP ON {settings.database}.* FROM sluiceway@'127.0.0.1'")
     async with aclosing(await MysqlDrive.open(settings)) as drive:
+        assert [await MysqlDrive.init(settings), await MysqlDrive.upgrade(settings)] == [drive.id, drive.id]
         await drive.create("new", "x", [new(0)])
         claim = await drive.claim("new", "x", LEASE)
         await drive.release(claim, claim.run)

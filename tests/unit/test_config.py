@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_a_template_validates_as_it_is(tmp_path, source):
     path = put(tmp_path, create_config_template(source, "duckdb"))
     assert validate_config(path) == []
     assert load_config(path).source_system.type == source
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mysql", "snowflake"])
+def test_the_template_offers_each_drive_table_as_a_line_to_choose(tmp_path, kind):
+    """The choices are comments; one of them put in the place of the default is valid."""
+    text = create_config_template("files", "snowflake")
+    chosen = re.search(rf"(?m)^# (drive_table: \{{type: {kind},[^}}\n]*\}}?.*)$", text)
+    if kind != "sqlite":
+        text = re.sub(r"(?m)^drive_table:\n(  .*\n)+", chosen[1] + "\n", text)
+    path = put(tmp_path, text)
+    assert validate_config(path) == []
+    assert load_config(path).drive_table.type == kind
 
 
 @pytest.mark.parametrize(("source", "target"), [("mysql", "duckdb"), ("files", "bigquery")])
