@@ -159,6 +159,7 @@ def three_processes(fleet: Fleet, place: Place) -> Taken:
         stopped.join(120)
         assert stopped.exitcode == 0
     assert logs["stopped"].told("RunFenced")
+    assert [one for log in logs.values() for one in log.told("RunFailed")] == []
     assert (fleet.rows(), fleet.loads(), fleet.runs()) == before
     require_one_merge_at_a_time(fleet, place)
     after = [taken_over(runs, ended_at, [*logs.values()]) for runs in (of_killed, of_stopped)]
