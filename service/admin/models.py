@@ -13,6 +13,14 @@ from state.model import Phase, RunStatus, Window
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 """RFC 3339: with a zone."""
+When = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+"""The same in a query, where a number would be taken for an instant too."""
 Limit = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 
@@ -131,8 +139,8 @@ class Reloaded(msgspec.Struct, frozen=True):
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"start": "from", "end": "to"}):
     """A span of window time, open where an end is missing; `limit`: how many at most."""
 
-    start: Instant | None = None
-    end: Instant | None = None
+    start: When | None = None
+    end: When | None = None
     limit: Limit = 1000
 
 
@@ -140,8 +148,8 @@ class RunsWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     """Which runs: by status and span; the newest `limit` of them."""
 
     status: RunStatus | None = None
-    start: Instant | None = None
-    end: Instant | None = None
+    start: When | None = None
+    end: When | None = None
     limit: Limit = 100
 
 

@@ -141,7 +141,7 @@ class V1:
 
     async def backfill(self, call: Call) -> BackfillView:
         wish = call.body
-        span = window(wish.start, wish.end)
+        span = window(sane(wish.start), sane(wish.end))
         if not (wish.dry_run or call.key):
             raise Refused(422, "no_key", "a backfill needs the header Idempotency-Key", "Name it as you like.")
         pipeline = call.path["pipeline"]
@@ -186,7 +186,7 @@ class V1:
         width = windows.tiling().width
         back = closed - width * SHOWN_WINDOWS if isinstance(width, timedelta) else windows.start
         start = sane(wish.start or max(windows.start, back))
-        span = window(start, wish.end or max(closed, start + timedelta(seconds=1)))
+        span = window(start, sane(wish.end or max(closed, start + timedelta(seconds=1))))
         seen = min(span.end, closed) - max(span.start, windows.start)
         if isinstance(width, timedelta) and seen > width * MOST_WINDOWS:
             hint = f"Ask for {MOST_WINDOWS:,} windows at most, with from and to."
@@ -199,14 +199,13 @@ def named(one: Attended) -> str:
 
 
 def window(start: datetime, end: datetime) -> Window:
-    """The span. Raises `Refused` for one that is empty or beyond all years that are meant."""
-    start, end = sane(start), sane(end)
+    """The span. Raises `Refused` for one that is empty."""
     if start >= end:
         raise Refused(422, "span", "the span ends before it begins", "Give a to that is after from.")
     return Window(start, end)
 
 
-def sane(at: datetime) -> datetime:
+def sane(at: datetime | str) -> datetime:
     """The instant. Raises `Refused` for one that nobody means."""
     try:
         return instant(at)

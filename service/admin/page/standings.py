@@ -104,7 +104,7 @@ def stated(one: Attended, unfinished: Sequence[Run]) -> tuple[State, str, str]:
 
 
 def with_failures(found: Row, quarantined: Sequence[bool]) -> Row:
-    """The same, worse where the drive table tells of failures (`quarantined` or not): others may work here, too."""
+    """The same, worse where the drive table tells of failures (`quarantined` or not): others may work here."""
     worst = State.QUARANTINED if any(quarantined) else State.FAILING
     better = list(State).index(found.state) > list(State).index(worst)
     return msgspec.structs.replace(found, state=worst) if quarantined and better else found
