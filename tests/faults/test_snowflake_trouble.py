@@ -113,7 +113,7 @@ TROUBLE = {
         {"act": "error", "code": "000630", "message": TIMEOUT},
         "statement_timeout",
         "warehouse",
-        4,
+        2,
     ),
     "warehouse gone": (
         {"act": "error", "code": "000606", "state": "57P03", "message": SUSPENDED},
@@ -130,7 +130,7 @@ TROUBLE = {
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_42_45_trouble_that_stays_ends_in_quarantine_with_advice(place: Place, tmp_path: Path, trouble: str):
     """The requests are counted, each of which has its longest time: in two attempts, two tries where it is known
-    that nothing happened, and five of the driver's where it may try again."""
+    that nothing happened (one where a try costs hours), and five of the driver's where it may try again."""
     rule, code, advice, requests = TROUBLE[trouble]
     world = world_of(place, tmp_path, STRICT)
     with fault(place, sql="^(COPY INTO|WITH s AS)", times=None, **rule) as told:
