@@ -12,7 +12,7 @@ from loaders.base import Loads
 from service.settings import PipelineConfig
 from state.drive import DriveTable, NewRun
 from state.model import Receipt, Run, RunKind, Window
-from state.windows import due, following
+from state.windows import due, floor, following
 
 FASTER = ("unfinished", "known")
 """Codes of a `DuplicateWindow` that says: another worker opened the window between the look and the write."""
@@ -77,7 +77,7 @@ async def open_windows(
 def backfill_windows(config: PipelineConfig, span: Window) -> list[Window]:
     """The scheduled windows that lie in `span`, cut at its edges: what a backfill of `span` runs."""
     tiling = config.windows.tiling()
-    pieces, start = [], tiling.start
+    pieces, start = [], floor(tiling, max(tiling.start, span.start))
     while start < span.end:
         end = following(tiling, start)
         if end > span.start:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from service.daemon.attendant import PAUSES, Attendant
 from service.daemon.daemon import Daemon
+from service.daemon.fleet import Changes
 from service.events import AdminActed
 from service.instants import instant
 from service.run_names import the_run
 from service.tick import backfill_windows, closed_until, new_runs, run_floors
 from state.drive import Event
-from state.errors import ConfigurationError, DuplicateWindow
+from state.errors import ConfigurationError, DuplicateWindow, SluicewayError
 from state.model import Phase, Run, RunKind, RunStatus, Window, show_instant
 
-BACKFILL, CANCEL = "backfill", "cancel"
+BACKFILL, CANCEL, RELOAD = "backfill", "cancel", "reload"
+REFUSED = "refused"
+"""In the details of a second record: the backfill that was recorded before came to nothing."""
 EVENTS_LOOKED_AT = 10_000
 """An idempotency key is known for this many acts on its pipeline."""
 
@@ -73,45 +76,40 @@ class Actions:
 
     async def retry(self, pipeline: str, name: str, phase: Phase | None, by: By) -> Run:
         """Let a failed or quarantined run go on, from `phase` if given; returns the run that goes on."""
-        async with self._turns[pipeline]:
+        async with self._acting(by, "retry", pipeline, name):
             attendant = self.attendant(pipeline)
             worker = attendant.worker
             run = await self.run(pipeline, name)
             loads = await worker.tried(lambda: worker.loader.loads(pipeline))
             floor = run_floors(loads).get(run.window, 0)
-            event = await self._event(attendant, by, "retry", name, {"from": phase and phase.value})
+            event = await self._event(attendant, by, "retry", run.name, {"from": phase and phase.value})
             try:
                 again = await worker.drive.reopen(run.id, from_phase=phase, run_floor=floor, event=event)
             except ConfigurationError as error:
                 raise Refused(409, error.code, error.message, error.hint) from None
             attendant.know([again])
-            self._acted(by, "retry", pipeline, name, "done")
             return again
 
     async def backfill(self, pipeline: str, span: Window, key: str, by: By, *, dry_run: bool) -> Backfill:
         """Load a span of closed windows again; the same `key` and span give the same backfill, however often."""
-        async with self._turns[pipeline]:
+        if dry_run:
             attendant = self.attendant(pipeline)
             windows = await self._closed_windows(attendant, span)
-            if dry_run:
-                await self._require_free(attendant, span)
-                return Backfill(key, pipeline, span, tuple(windows), dry_run=True)
-            if (known := await self._known(attendant, key)) is not None:
-                if known.span != span:
-                    raise Refused(409, "key", f"the key {key!r} was given to a backfill of {known.span}")
-                return known
             await self._require_free(attendant, span)
-            worker = attendant.worker
-            loads = await worker.tried(lambda: worker.loader.loads(pipeline))
-            new = new_runs(worker.config, run_floors(loads), windows, RunKind.BACKFILL)
-            details = {"from": show_instant(span.start), "to": show_instant(span.end), "windows": len(windows)}
-            await worker.drive.record(await self._event(attendant, by, BACKFILL, key, details))
-            try:
-                runs = await worker.drive.create(pipeline, worker.owner, new)
-            except DuplicateWindow as error:
-                raise Refused(409, error.code, error.message, error.hint) from None
+            return Backfill(key, pipeline, span, tuple(windows), dry_run=True)
+        async with self._turns[pipeline]:
+            attendant = self.attendant(pipeline)
+            if (known := await self._same(attendant, key, span)) is not None:
+                return known
+            windows = await self._closed_windows(attendant, span)
+            async with self._told(by, BACKFILL, pipeline, key):
+                try:
+                    runs = await self._created(attendant, span, windows, key, by)
+                except Refused:  # by another process, that was asked the same a moment ago?
+                    if (known := await self._same(attendant, key, span)) is None:
+                        raise
+                    return known
             attendant.know(runs)
-            self._acted(by, BACKFILL, pipeline, key, "done")
             return Backfill(key, pipeline, span, tuple(windows), dry_run=False, runs=tuple(runs))
 
     async def progress(self, pipeline: str, key: str) -> Backfill:
@@ -123,7 +121,7 @@ class Actions:
 
     async def cancel(self, pipeline: str, key: str, by: By) -> Backfill:
         """Skip the runs of a backfill that nobody has begun or merged; those under way go on to their end."""
-        async with self._turns[pipeline]:
+        async with self._acting(by, CANCEL, pipeline, key):
             attendant = self.attendant(pipeline)
             found = await self.progress(pipeline, key)
             worker = attendant.worker
@@ -132,8 +130,12 @@ class Actions:
             for run in found.runs:
                 if run.unfinished and run.status is not RunStatus.RUNNING and run.receipt is None:
                     await self._skip(attendant, run, event)
-            self._acted(by, CANCEL, pipeline, key, "done")
             return await self.progress(pipeline, key)
+
+    async def reload(self, by: By) -> Changes:
+        """Look at the folder now. No pipeline is its subject, so it is told of (to the log) before its effect."""
+        self._daemon.emit(AdminActed(by.actor, RELOAD, "", "", by.request_id, "asked"))
+        return await self._daemon.reload()
 
     async def run(self, pipeline: str, name: str) -> Run:
         """The run of that name, or the only one that begins so."""
@@ -156,13 +158,12 @@ class Actions:
         return one.attendant
 
     async def _switch(self, pipeline: str, by: By, action: str) -> None:
-        async with self._turns[pipeline]:
+        async with self._acting(by, action, pipeline, pipeline):
             attendant = self.attendant(pipeline)
             event = await self._event(attendant, by, action, pipeline, {})
             await attendant.worker.drive.record(event)
             attendant.paused = action == PAUSES[0]
             attendant.wake()
-            self._acted(by, action, pipeline, pipeline, "done")
 
     async def _closed_windows(self, attendant: Attendant, span: Window) -> Sequence[Window]:
         worker = attendant.worker
@@ -188,32 +189,66 @@ class Actions:
             hint = "Wait for their end, or retry those that wait for an operator."
             raise Refused(409, "overlap", f"{len(open_runs)} unfinished runs overlap {span}: {names}", hint)
 
+    async def _created(
+        self, attendant: Attendant, span: Window, windows: Sequence[Window], key: str, by: By
+    ) -> Sequence[Run]:
+        """The runs of a backfill, after its record. One that comes to nothing is recorded as refused."""
+        await self._require_free(attendant, span)
+        worker = attendant.worker
+        loads = await worker.tried(lambda: worker.loader.loads(worker.pipeline))
+        new = new_runs(worker.config, run_floors(loads), windows, RunKind.BACKFILL)
+        details = {"from": show_instant(span.start), "to": show_instant(span.end), "windows": len(windows)}
+        await worker.drive.record(await self._event(attendant, by, BACKFILL, key, details))
+        try:
+            return await worker.drive.create(worker.pipeline, worker.owner, new)
+        except DuplicateWindow as error:
+            await worker.drive.record(await self._event(attendant, by, BACKFILL, key, {REFUSED: error.code}))
+            raise Refused(409, "overlap", error.message, error.hint) from None
+
+    async def _same(self, attendant: Attendant, key: str, span: Window) -> Backfill | None:
+        """The backfill of that key and span, if it has runs: a record alone is of one that came to nothing.
+
+        Raises `Refused` if the key was given to another span.
+        """
+        known = await self._known(attendant, key)
+        if known is not None and known.span != span:
+            raise Refused(409, "key", f"the key {key!r} was given to a backfill of {known.span}")
+        return known if known is not None and known.runs else None
+
     async def _known(self, attendant: Attendant, key: str) -> Backfill | None:
-        """The backfill of that key: what was recorded, with the first run that each window got from then on."""
+        """The backfill of that key: what was recorded, with the newest run of each window that came of it.
+
+        A run came of the newest record of a backfill of its span before it.
+        """
         drive, pipeline = attendant.worker.drive, attendant.pipeline
-        acts = await drive.events(pipeline, EVENTS_LOOKED_AT)
-        act = next((a for a in acts if a.action == BACKFILL and a.subject == key and "from" in a.details), None)
-        if act is None:
+        acts = standing_backfills(await drive.events(pipeline, EVENTS_LOOKED_AT))
+        span = next((span_of(act) for act in acts if act.subject == key and "from" in act.details), None)
+        if span is None:
             return None
-        span = Window(instant(act.details["from"]), instant(act.details["to"]))
+        rivals = [act for act in acts if "from" not in act.details or span_of(act).overlaps(span)]
         windows = backfill_windows(attendant.worker.config, span)
-        first: dict[Window, Run] = {}
+        newest: dict[Window, Run] = {}
         for run in await drive.runs(pipeline, within=span):
-            if run.kind is RunKind.BACKFILL and run.created_at >= act.at and run.window not in first:
-                first[run.window] = run
-        runs = tuple(first[window] for window in windows if window in first)
+            cause = next((act for act in rivals if act.at <= run.created_at), None)
+            if run.kind is RunKind.BACKFILL and cause is not None and cause.subject == key:
+                newest[run.window] = run
+        runs = tuple(newest[window] for window in windows if window in newest)
         return Backfill(key, pipeline, span, tuple(windows), dry_run=False, runs=runs)
 
     async def _skip(self, attendant: Attendant, run: Run, event: Event) -> None:
-        """Take a run and put it away; one that somebody has taken meanwhile stays his."""
+        """Take a run and put it away; one that somebody has taken or merged meanwhile stays as it is."""
         worker = attendant.worker
         if run.status is RunStatus.FAILED:
             run = await worker.drive.reopen(run.id, from_phase=None, run_floor=0, event=event)
         claim = await worker.drive.claim(attendant.pipeline, worker.owner, worker.lease, run=run.id)
-        if claim is not None:
-            skipped = msgspec.structs.replace(claim.run, status=RunStatus.SKIPPED, failure=None)
-            claim = await worker.drive.checkpoint(claim, skipped)
-            attendant.know([claim.run])
+        if claim is None:
+            return
+        if claim.run.receipt is not None:
+            attendant.know([await worker.drive.release(claim, claim.run)])
+            return
+        skipped = msgspec.structs.replace(claim.run, status=RunStatus.SKIPPED, failure=None)
+        claim = await worker.drive.checkpoint(claim, skipped)
+        attendant.know([claim.run])
 
     async def _event(
         self, attendant: Attendant, by: By, action: str, subject: str, details: Mapping[str, Any]
@@ -221,5 +256,45 @@ class Actions:
         at = await attendant.worker.tried(attendant.worker.drive.now)
         return Event(at, by.actor, action, attendant.pipeline, subject, {**details, "request_id": by.request_id})
 
-    def _acted(self, by: By, action: str, pipeline: str, subject: str, result: str) -> None:
-        self._daemon.emit(AdminActed(by.actor, action, pipeline, subject, by.request_id, result))
+    @asynccontextmanager
+    async def _acting(self, by: By, action: str, pipeline: str, subject: str) -> AsyncIterator[None]:
+        """The pipeline's turn, for an act that is told of at its end."""
+        async with self._turns[pipeline], self._told(by, action, pipeline, subject):
+            yield
+
+    @asynccontextmanager
+    async def _told(self, by: By, action: str, pipeline: str, subject: str) -> AsyncIterator[None]:
+        """Tell what became of an act, whatever did."""
+        result = "failed"
+        try:
+            yield
+            result = "done"
+        except Refused as error:
+            result = f"refused: {error.code}"
+            raise
+        except SluicewayError as error:
+            result = f"failed: {error.code}"
+            raise
+        finally:
+            self._daemon.emit(AdminActed(by.actor, action, pipeline, subject, by.request_id, result))
+
+
+def standing_backfills(acts: Sequence[Event]) -> list[Event]:
+    """The records of backfills that were not refused afterwards; newest first, as they come."""
+    refused: set[str] = set()
+    standing = []
+    for act in acts:
+        if act.action != BACKFILL:
+            continue
+        if REFUSED in act.details:
+            refused.add(act.subject)
+        elif act.subject in refused:
+            refused.discard(act.subject)
+        else:
+            standing.append(act)
+    return standing
+
+
+def span_of(act: Event) -> Window:
+    """The span that the record of a backfill names."""
+    return Window(instant(act.details["from"]), instant(act.details["to"]))
