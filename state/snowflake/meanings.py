@@ -84,6 +84,13 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(UnknownOutcome, "garbled", "the answer cannot be read", SETTLED, numbers=numbered(6)),
     Meaning(
         TransientError,
+        "transaction_ended",
+        "Snowflake has ended the transaction: it was idle for too long while others waited, or was aborted",
+        AGAIN,
+        numbers=numbered(637),
+    ),
+    Meaning(
+        TransientError,
         "deadlock",
         "it was given up to end a deadlock",
         AGAIN,

@@ -368,6 +368,7 @@ WIRE = [
         "statement_timeout",
     ),
     (604, "57014", "SQL execution canceled", UnknownOutcome, "cancelled"),
+    (637, "25P02", "Transaction 7 was aborted and rolled back", TransientError, "transaction_ended"),
     (2003, "42S02", "does not exist", ConfigurationError, "object"),
     (3001, "42501", "privileges", ConfigurationError, "privilege"),
     (904, "42000", "invalid identifier", ConfigurationError, "sql"),
