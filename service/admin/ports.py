@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -15,6 +16,13 @@ from service.admin.v1 import operations
 from service.daemon.actions import Actions
 from service.daemon.daemon import Daemon
 from service.daemon.pulse import Pulse
+
+NO_TOKENS = (
+    "no token is configured, so the admin API lets nobody in: set admin.read_tokens and admin.operate_tokens"
+    " in daemon.yaml, or admin.enabled: false"
+)
+
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -31,6 +39,8 @@ async def opened_ports(daemon: Daemon, pulse: Pulse, metrics: Metrics) -> AsyncI
             return
         admin = settings.admin
         tokens = Tokens(admin.read_tokens, admin.operate_tokens)
+        if not tokens.any:
+            _log.warning(NO_TOKENS)
         actions, release = Actions(daemon, admin.most_windows), version("sluiceway")
         page = Page(daemon, actions, release)
         app = admin_app(operations(daemon, actions), tokens, page, release)

@@ -1,6 +1,6 @@
-"""Writes docs/cli.md, docs/configuration.md and docs/schema.json: `python -m service.cli.reference [FOLDER]`.
+"""Writes docs/cli.md, configuration.md, schema.json and openapi.json: `python -m service.cli.reference [FOLDER]`.
 
-They are made from the commands and settings themselves, so they cannot say something else.
+They are made from the commands, settings and models themselves, so they cannot say something else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typer.main
 
 from service import exit_codes
 from service.cli.commands import app
+from service.cli.reference_api import openapi
 from service.cli.reference_config import configuration_page
 from service.config import json_schema, template
 from service.report import RunReport
@@ -81,6 +82,7 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "configuration.md": configuration_page(MADE),
         "schema.json": json.dumps(json_schema(), indent=2) + "\n",
+        "openapi.json": json.dumps(openapi(), indent=2) + "\n",
     }
 
 

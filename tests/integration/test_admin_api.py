@@ -43,10 +43,10 @@ async def api(root, monkeypatch, **settings) -> AsyncIterator[tuple[Api, object]
         "read_tokens": [{"env": "READ_TOKEN"}],
         "operate_tokens": [{"file": str(root / "operate.token")}],
     }
-    ports = {"admin": admin, "health": {"host": "127.0.0.1", "port": 0}}
+    settings = {"admin": admin, "health": {"host": "127.0.0.1", "port": 0}, **settings}
     pulse = Pulse(lambda _lag: None, 30)
     async with (
-        serving(root, **ports, **settings) as (daemon, heard, _task),
+        serving(root, **settings) as (daemon, heard, _task),
         opened_ports(daemon, pulse, lambda _accept: (b"", "text/plain")) as (_health, port),
         aiohttp.ClientSession() as session,
     ):

