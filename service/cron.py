@@ -45,14 +45,24 @@ def _number(part: str, names: tuple[str, ...]) -> int:
     return names.index(part.lower()) if part and part.lower() in names else -1
 
 
-def weekdays(field: str) -> list[str]:
+def days(field: str) -> list[str]:
     """The days that the fifth field of a checked cron line names, as `sun` to `sat`, in this order."""
+    return [_DAYS[day] for day in sorted({day % 7 for day in _numbers(field, _FIELDS[4])})]
+
+
+def numbers(text: str) -> list[list[int]]:
+    """What the first four fields of a checked cron line name, each as numbers in order."""
+    return [sorted(_numbers(field, limits)) for field, limits in zip(text.split()[:4], _FIELDS, strict=False)]
+
+
+def _numbers(field: str, limits: tuple[str, int, int, tuple[str, ...]]) -> set[int]:
+    name, low, high, names = limits
     found: set[int] = set()
     for item in field.split(","):
         match = _ITEM.fullmatch(item)
         if match is None:
-            raise ValueError(f"{item!r} is no weekday of a cron line")
-        first = _number(match["first"], tuple(_DAYS)) if match["first"] else 0
-        last = _number(match["last"], tuple(_DAYS)) if match["last"] else (first if match["first"] else 6)
-        found.update(day % 7 for day in range(first, last + 1, int(match["step"] or 1)))
-    return [_DAYS[day] for day in sorted(found)]
+            raise ValueError(f"{item!r} is no {name} of a cron line")
+        first = _number(match["first"], names) if match["first"] else low
+        last = _number(match["last"], names) if match["last"] else (first if match["first"] else high)
+        found.update(range(first, last + 1, int(match["step"] or 1)))
+    return found

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -42,8 +43,11 @@ def serve(folder: Path, log: LogForm) -> None:
     settings = daemon_settings(folder)
     find_functions_beside(folder / "any")
     as_json = not sys.stderr.isatty() if log is LogForm.AUTO else log is LogForm.JSON
-    with in_background(sys.stderr, json=as_json) as lines, libraries(lines):
-        code = asyncio.run(serving(folder, settings, lines.hear))
+    with asyncio.Runner() as runner:
+        with in_background(sys.stderr, json=as_json) as lines, libraries(lines):
+            code = runner.run(serving(folder, settings, lines.hear))
+        if asyncio.all_tasks(runner.get_loop()):  # a user's function hangs: the loop cannot be closed
+            leave(code)
     end(code)
 
 
@@ -90,8 +94,13 @@ def told_to_stop(daemon: Daemon) -> None:
 def end(code: int) -> None:
     """Leave with `code`; a thread that hangs in a user's function does not keep the process."""
     if len(threading.enumerate()) > 1:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(code)
+        leave(code)
     if code != exit_codes.OK:
         raise typer.Exit(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process as it stands."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -27,6 +27,10 @@ LEFT = "left"
 """Names the timer for a run that a walker had to leave as it was: it may be taken up when its lease is over."""
 SOONEST_SECONDS = 1.0
 """A run that may go on at once is claimed again after this long, not in the same breath."""
+LAST_SECONDS = 10.0
+"""How long walkers that were cancelled are waited for: as long as a checkpoint in flight may take."""
+PATIENCE_SECONDS = 2.0
+"""A look that takes longer waits for a server, and keeps others from theirs no longer."""
 
 
 Found = Callable[[Sequence[Run], datetime], None]
@@ -118,7 +122,14 @@ class Attendant:
         self.wake()
 
     async def attend(self) -> NoReturn:
-        """For ever: wait to be woken, look, send walkers. Run it as a task of its own."""
+        """For ever: wait to be woken, look, send walkers. Run it as a task of its own; no walker outlives it."""
+        try:
+            await self._for_ever()
+        finally:
+            if not self.closing:
+                await self.close(at_once=True, seconds=LAST_SECONDS)
+
+    async def _for_ever(self) -> NoReturn:
         self._wanted.set()
         while True:
             await self._wanted.wait()
@@ -128,21 +139,24 @@ class Attendant:
             if not self.closing:
                 await self._look_and_walk()
 
-    async def close(self, *, at_once: bool) -> None:
-        """No more claims; returns when every walker is back. `at_once`: they are cancelled, and let go."""
+    async def close(self, *, at_once: bool, seconds: float | None = None) -> None:
+        """No more claims; returns when every walker is back, or after `seconds`. `at_once`: they are cancelled.
+
+        Only a user's function that hangs in its thread keeps a cancelled walker from coming back.
+        """
         self.closing = True
         for timer in self._timers.values():
             timer.cancel()
         if at_once:
             for walker in self._walkers:
                 walker.cancel()
-        while self._walkers:
-            await asyncio.wait(self._walkers)
+        if self._walkers:
+            await asyncio.wait(self._walkers, timeout=seconds)
 
     async def _look_and_walk(self) -> None:
         self._looking = True
         try:
-            async with self.looks:
+            async with slot(self.looks):
                 await self._look()
         except SluicewayError as error:
             self._failed(error)
@@ -165,7 +179,7 @@ class Attendant:
         async with aclosing(self.worker.connect()) as source:
             now = await self.worker.tried(source.now)
         closed = closed_until(self.worker.config, now)
-        waiting = [] if self.paused else await self._open(self.standing, closed)
+        waiting = self.standing.due(closed, 1) if self.paused else await self._open(self.standing, closed)
         self.health = Health(looked_at=self.clock())
         self._tell(self.standing, now, closed, waiting)
 
@@ -178,7 +192,12 @@ class Attendant:
     async def _refresh(self, standing: Standing) -> None:
         """The unfinished runs as they are now, whoever changed them."""
         self._outdated = False
-        standing.replace(await self.worker.unfinished())
+        standing.asking()
+        try:
+            standing.replace(await self.worker.unfinished())
+        except SluicewayError:
+            self._outdated = True
+            raise
         self._asked += 1
         await self._set_timers(standing)
 
@@ -204,7 +223,7 @@ class Attendant:
 
     async def _open(self, standing: Standing, closed: datetime) -> list[Window]:
         """Create runs for the windows that are due, within bounds; returns those that must wait."""
-        room = min(self.worker.config.limits.catch_up_windows - len(standing.unfinished), self.room())
+        room = self._room_for(standing)
         due = standing.due(closed, max(room, 1))
         self._held_back = bool(due) and room <= 0
         if not due or room <= 0:
@@ -225,6 +244,12 @@ class Attendant:
             standing.note(run)
         self._asked += 1
         return []
+
+    def _room_for(self, standing: Standing) -> int:
+        """How many runs may be opened: what others left unfinished never keeps a pipeline from `max_open`."""
+        limits, most = self.worker.config.limits, self.worker.config.windows.max_open
+        share = max(self.room(), most - len(standing.going))
+        return min(limits.catch_up_windows - len(standing.unfinished), share)
 
     def _tell(self, standing: Standing, now: datetime, closed: datetime, waiting: Sequence[Window]) -> None:
         loaded = standing.loaded_until(waiting)
@@ -277,9 +302,24 @@ class Attendant:
                     self._wake_in(LEFT, self.worker.lease.total_seconds())
                     return
             if run is None:
-                self._answered = max(self._answered, asked)
+                self._nothing_to_claim(asked)
                 return
             self._ended(run)
+
+    def _nothing_to_claim(self, asked: int) -> None:
+        """Where a run waits for nothing, as far as is known, another process must have taken it: the drive table
+        is asked at the next look."""
+        self._answered = max(self._answered, asked)
+        unfinished = self.standing.unfinished if self.standing is not None else []
+        if self.worker.config.windows.ordered:
+            unfinished = unfinished[:1]
+        if not self._walking_others and any(run.status is RunStatus.PENDING for run in unfinished):
+            self._outdated = True
+
+    @property
+    def _walking_others(self) -> bool:
+        """Whether more walkers are out than the one that asks: what they walk is PENDING to our knowledge."""
+        return len(self._walkers) > 1
 
     def _ended(self, run: Run) -> None:
         """A walk came to its end; a run that is still running then is in other hands."""
@@ -319,3 +359,23 @@ class Attendant:
             self._wanted.set()
         if self._held_back and not self._walkers:  # there is room now
             self._wanted.set()
+
+
+@asynccontextmanager
+async def slot(looks: asyncio.Semaphore) -> AsyncIterator[None]:
+    """One of `looks`, for as long as the block lasts, `PATIENCE_SECONDS` at most."""
+    await looks.acquire()
+    given_back = False
+
+    def give_back() -> None:
+        nonlocal given_back
+        if not given_back:
+            given_back = True
+            looks.release()
+
+    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, give_back)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        give_back()

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from loaders.spool import Quota
 from service import exit_codes
-from service.daemon.attendant import Attendant, Found, nobody
+from service.daemon.attendant import LAST_SECONDS, Attendant, Found, nobody
 from service.daemon.fleet import Changes, Fleet
 from service.daemon.resources import Hear, Resources
 from service.daemon.settings import DaemonSettings
@@ -56,6 +56,12 @@ class Attended:
         """Runs that are open in the drive table, as far as is known."""
         standing = self.attendant.standing if self.attendant else None
         return len(standing.unfinished) if standing else 0
+
+    @property
+    def going(self) -> int:
+        """Those of them that do not wait for an operator."""
+        standing = self.attendant.standing if self.attendant else None
+        return len(standing.going) if standing else 0
 
     @property
     def trouble(self) -> SluicewayError | None:
@@ -142,8 +148,8 @@ class Daemon:
         seconds = self.settings.drain_seconds
         await asyncio.wait({gently, hurry}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        gently.cancel()
         await _closed(attendants, at_once=True)
-        await gently
         await self.supervisor.let_go(*(self._tasks.pop(one.name) for one in leaving if one.name in self._tasks))
 
     @property
@@ -163,6 +169,8 @@ class Daemon:
     async def reload(self) -> Changes:
         """Look at the folder; begin, change and end pipelines accordingly."""
         async with self._reloading:
+            if self.stop.is_set():
+                return Changes()
             changes = await asyncio.to_thread(self.fleet.look)
             for one in changes.refused:
                 self.emit(ConfigRefused(one.file, tuple(str(problem) for problem in one.problems)))
@@ -170,6 +178,8 @@ class Daemon:
             old = [self.pipelines[name] for name in (*changes.end, *changed) if name in self.pipelines]
             if old:
                 await self._let_go(old)
+            if self.stop.is_set():  # nothing is begun any more
+                return changes
             for name in changes.end:
                 del self.pipelines[name]
                 self.scheduler.forget(name)
@@ -195,6 +205,7 @@ class Daemon:
             try:
                 async with self.resources.attended(one.config, lambda: one.leaving) as (worker, keeper):
                     one.attendant = Attendant(worker, keeper, self.turns, self._looks, self._room, self._found)
+                    one.attendant.closing = one.leaving
                     self.scheduler.every(one.name, one.config.windows.schedule, one.attendant.tick)
                     await one.attendant.attend()
             except SluicewayError as error:
@@ -203,11 +214,12 @@ class Daemon:
             await asyncio.sleep(AGAIN_SECONDS)
 
     def _room(self) -> int:
-        """Runs that may still be opened before some are done."""
-        return self.settings.max_unfinished - sum(one.unfinished for one in self.pipelines.values())
+        """Runs that may still be opened before some are done, or wait for an operator."""
+        return self.settings.max_unfinished - sum(one.going for one in self.pipelines.values())
 
 
 async def _closed(attendants: Sequence[Attendant], *, at_once: bool) -> bool:
-    """True when all of them are closed."""
-    await asyncio.gather(*(attendant.close(at_once=at_once) for attendant in attendants))
+    """True when all of them are closed. `at_once`: those that cannot be are left behind."""
+    seconds = LAST_SECONDS if at_once else None
+    await asyncio.gather(*(attendant.close(at_once=at_once, seconds=seconds) for attendant in attendants))
     return True

@@ -36,7 +36,8 @@ class Fleet:
     _configs: dict[str, PipelineConfig] = field(default_factory=dict)
     refused: tuple[Judged, ...] = ()
     """Files that cannot be used, as the last look found them."""
-    _seen: dict[str, bytes] | None = None
+    _seen: dict[str, bytes | None] | None = None
+    _files: dict[str, str] = field(default_factory=dict)
 
     @property
     def configs(self) -> dict[str, PipelineConfig]:
@@ -53,18 +54,35 @@ class Fleet:
             found = judged(configurations(self.folder))
         except ConfigurationError:  # an empty folder is a daemon that waits
             found = []
-        refused = [one for one in found if not one.ok]
-        wanted = {config.pipeline_metadata.pipeline_name: config for config in map(loaded, found) if config}
-        kept = {name_in(one) for one in refused}
+        refused = tuple(one for one in found if not one.ok)
+        good = {one.file: config for one in found if (config := loaded(one)) is not None}
+        wanted = {config.pipeline_metadata.pipeline_name: config for config in good.values()}
+        kept = {name for one in found if one.file not in good for name in self._names_in(one)}
         end = tuple(name for name in self._configs if name not in wanted and name not in kept)
         begin = tuple(config for name, config in wanted.items() if self._configs.get(name) != config)
         self._configs = {name: c for name, c in self._configs.items() if name not in end} | wanted
-        self.refused = tuple(refused)
-        return Changes(begin, end, self.refused)
+        self._files |= {file: config.pipeline_metadata.pipeline_name for file, config in good.items()}
+        self._files = {file: name for file, name in self._files.items() if name in self._configs}
+        self.refused = refused
+        return Changes(begin, end, refused)
 
-    def _contents(self) -> dict[str, bytes]:
-        """Every file that a configuration may be made of, by name: they are small."""
-        return {file.name: file.read_bytes() for file in sorted(self.folder.iterdir()) if file.is_file()}
+    def _names_in(self, one: Judged) -> set[str]:
+        """The pipeline of a file that cannot be used: what it says, and what it said when it was good."""
+        return {pipeline_name(read_file(Path(one.file)).data), self._files.get(one.file, "")}
+
+    def _contents(self) -> dict[str, bytes | None]:
+        """Every file that a configuration may be made of, by name: they are small. None: it cannot be read."""
+        try:
+            return {file.name: content(file) for file in sorted(self.folder.iterdir()) if file.is_file()}
+        except OSError:  # the folder is away for a moment: everything stays as it is
+            return self._seen or {}
+
+
+def content(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
 
 
 def loaded(one: Judged) -> PipelineConfig | None:
@@ -73,11 +91,6 @@ def loaded(one: Judged) -> PipelineConfig | None:
         return load_config(one.file) if one.ok else None
     except ConfigurationError:
         return None
-
-
-def name_in(one: Judged) -> str:
-    """The name of the pipeline that a file is about, as far as it can be told."""
-    return pipeline_name(read_file(Path(one.file)).data)
 
 
 def daemon_settings(folder: Path) -> DaemonSettings:

@@ -7,6 +7,7 @@ statements of a drive table have one queue, and all leases of a process are rene
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Resources:
         self._owner = owner_name()
         self._accounts: dict[str, Account] = {}
         self._places: dict[str, Place] = {}
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Resources:
@@ -77,10 +78,9 @@ class Resources:
 
         Raises `ConfigurationError`, `TransientError`.
         """
-        async with self._opening:
-            account = await self._account(config)
-            place = await self._place(config, account)
-            keeper = self._keeper(place, config)
+        account = await self._account(config)
+        place = await self._place(config, account)
+        keeper = self._keeper(place, config)
         async with aclosing(target(config, account, self._port)) as sink:
             with self._spool(config) as spool:
                 yield (
@@ -101,20 +101,22 @@ class Resources:
         if config.snowflake_connection is None:
             return None
         name = config.snowflake_connection.model_dump_json()
-        if name not in self._accounts:
-            account = await self._stack.enter_async_context(account_of(config, self._port, self._hear))
-            assert account is not None  # it has settings
-            self._accounts[name] = account
+        async with self._opening[name]:  # each has its own: one that does not answer keeps nobody else waiting
+            if name not in self._accounts:
+                account = await self._stack.enter_async_context(account_of(config, self._port, self._hear))
+                assert account is not None  # it has settings
+                self._accounts[name] = account
         return self._accounts[name]
 
     async def _place(self, config: PipelineConfig, account: Account | None) -> Place:
         connection = config.snowflake_connection
         on_account = connection.model_dump_json() if connection and config.drive_table.type == "snowflake" else ""
         name = config.drive_table.model_dump_json() + on_account
-        if name not in self._places:
-            drive = await backend(config.drive_table, account).open(port=self._port)
-            await self._stack.enter_async_context(aclosing(drive))
-            self._places[name] = Place(drive, {})
+        async with self._opening[name]:
+            if name not in self._places:
+                drive = await backend(config.drive_table, account).open(port=self._port)
+                await self._stack.enter_async_context(aclosing(drive))
+                self._places[name] = Place(drive, {})
         return self._places[name]
 
     def _keeper(self, place: Place, config: PipelineConfig) -> LeaseKeeper:

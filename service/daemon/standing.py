@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from service.settings import PipelineConfig
-from state.model import Run, Window
-from state.windows import due, start_of
+from state.model import Run, RunId, Window
+from state.windows import due, floor, start_of
 
 BEYOND = timedelta(days=1)
 """A span that begins at the edge and is open to the future ends this long after the last instant looked at."""
@@ -25,11 +25,17 @@ class Standing:
         self._unfinished = {run.id: run for run in unfinished}
         self._edge = self._tiling.start
         self._last = max((window.end for window in self._known), default=None)
+        self._noted: dict[RunId, Run] | None = None
 
     @property
     def unfinished(self) -> list[Run]:
         """Runs that are not done, by window."""
         return sorted(self._unfinished.values(), key=lambda run: (run.window, run.id.number))
+
+    @property
+    def going(self) -> list[Run]:
+        """Those of them that go on by themselves."""
+        return [run for run in self._unfinished.values() if run.quarantined_at is None]
 
     @property
     def quarantined(self) -> int:
@@ -44,31 +50,45 @@ class Standing:
         """A run as it is now."""
         self._known.add(run.window)
         self._last = max(run.window.end, self._last or run.window.end)
+        if self._noted is not None:
+            self._noted[run.id] = run
         if run.unfinished:
             self._unfinished[run.id] = run
         else:
             self._unfinished.pop(run.id, None)
 
+    def asking(self) -> None:
+        """The drive table is being asked for the unfinished runs: what is noted from now on is newer."""
+        self._noted = {}
+
     def replace(self, unfinished: Iterable[Run]) -> None:
-        """The unfinished runs as the drive table has them now."""
+        """The unfinished runs as the drive table had them when it was asked."""
+        newer, self._noted = self._noted or {}, None
         self._unfinished = {run.id: run for run in unfinished}
         self._known.update(run.window for run in self._unfinished.values())
+        for run in newer.values():
+            self.note(run)
 
     def due(self, closed_until: datetime, limit: int) -> list[Window]:
         """Closed windows without a run, oldest first, `limit` at most."""
         if limit <= 0 or closed_until <= self._edge:
             return []
-        busy = [run.window for run in self._unfinished.values()]
+        first = self._without_run(closed_until, (), 1)
+        self._forget_until(first[0].start if first else floor(self._tiling, closed_until))
+        if not first:
+            return []
+        return self._without_run(closed_until, [run.window for run in self._unfinished.values()], limit)
+
+    def _without_run(self, closed_until: datetime, busy: Iterable[Window], limit: int) -> list[Window]:
         span = Window(self._edge, closed_until + BEYOND)
-        found = due(self._tiling, self._known, closed_until, busy=busy, within=span, limit=limit)
-        if not found and not due(self._tiling, self._known, closed_until, within=span, limit=1):
-            self._forget_until(max((w.end for w in self._known if w.end <= closed_until), default=self._edge))
-        return found
+        return due(self._tiling, self._known, closed_until, busy=busy, within=span, limit=limit)
 
     def _forget_until(self, edge: datetime) -> None:
-        """Every window before `edge` has a run: later looks begin there, and need not remember what was before."""
-        self._edge = max(edge, self._edge)
-        self._known = {window for window in self._known if window.end > self._edge}
+        """Every window before `edge`, where one begins, has a run: later looks begin there, and need not remember
+        what was before."""
+        if edge > self._edge:
+            self._edge = edge
+            self._known = {window for window in self._known if window.end > edge}
 
     def loaded_until(self, waiting: Iterable[Window]) -> datetime | None:
         """Everything before this is done; None: nothing is. `waiting`: windows that are due and have no run."""

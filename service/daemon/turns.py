@@ -40,9 +40,7 @@ class Turns:
         try:
             await granted
         except asyncio.CancelledError:
-            if granted.cancelled():
-                self._waiting.remove((pipeline, granted))
-            else:  # it came in the same moment
+            if not granted.cancelled():  # it came in the same moment
                 self._give_back(pipeline)
             raise
 
@@ -53,11 +51,9 @@ class Turns:
         self._grant()
 
     def _grant(self) -> None:
+        self._waiting = [one for one in self._waiting if not one[1].cancelled()]
         while self._waiting and self.taken < self.total:
             place = min(range(len(self._waiting)), key=lambda at: (self._taken[self._waiting[at][0]], at))
-            pipeline, granted = self._waiting[place]
-            if granted.cancelled():  # whoever waited is about to take it off the list
-                return
-            del self._waiting[place]
+            pipeline, granted = self._waiting.pop(place)
             self._taken[pipeline] += 1
             granted.set_result(None)
