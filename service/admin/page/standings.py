@@ -62,29 +62,35 @@ class Row(msgspec.Struct, frozen=True):
 def row(one: Attended) -> Row:
     """A pipeline as it stands."""
     attendant = one.attendant
-    looked = attendant.looked if attendant else None
     standing = attendant.standing if attendant else None
+    closed = attendant.looked.closed_until if attendant and attendant.looked else None
     unfinished = standing.unfinished if standing else []
-    state, cause, hint = stated(one, unfinished)
+    loaded = loaded_until(standing, closed) if standing and closed else None
     tiling = one.config.windows.tiling()
+    state, cause, hint = stated(one, unfinished, loaded)
     return Row(
         name=one.name,
         state=state,
         cause=cause,
         hint=hint,
-        loaded_until=looked.loaded_until if looked else None,
-        closed_until=looked.closed_until if looked else None,
-        behind=behind(tiling, looked.closed_until, looked.loaded_until) if looked else None,
+        loaded_until=loaded,
+        closed_until=closed,
+        behind=behind(tiling, closed, loaded) if closed else None,
         unfinished=len(unfinished),
         quarantined=sum(run.quarantined_at is not None for run in unfinished),
         walking=attendant.walking if attendant else 0,
         looked=since_look(attendant),
-        strip=strip(tiling, standing, unfinished, looked.closed_until) if standing and looked else (),
+        strip=strip(tiling, standing, unfinished, closed) if standing and closed else (),
         paused=attendant is not None and attendant.paused,
     )
 
 
-def stated(one: Attended, unfinished: Sequence[Run]) -> tuple[State, str, str]:
+def loaded_until(standing: Standing, closed: datetime) -> datetime | None:
+    """As it is now: runs may have ended since the last look."""
+    return standing.loaded_until(standing.due(closed, 1))
+
+
+def stated(one: Attended, unfinished: Sequence[Run], loaded: datetime | None) -> tuple[State, str, str]:
     """The state with its cause and what to do, both empty where there is nothing to say."""
     if (trouble := one.trouble) is not None:
         return State.FAILING, trouble.message, trouble.hint
@@ -98,7 +104,7 @@ def stated(one: Attended, unfinished: Sequence[Run]) -> tuple[State, str, str]:
         return State.PAUSED, "No windows are opened and no runs begun.", ""
     if attendant is None or attendant.looked is None:
         return State.STARTING, "", ""
-    if is_late(one, attendant):
+    if is_late(one, attendant, loaded):
         return State.LATE, "Its freshness is missed.", ""
     return State.WELL, "", ""
 
@@ -110,12 +116,12 @@ def with_failures(found: Row, quarantined: Sequence[bool]) -> Row:
     return msgspec.structs.replace(found, state=worst) if quarantined and better else found
 
 
-def is_late(one: Attended, attendant: Attendant) -> bool:
+def is_late(one: Attended, attendant: Attendant, loaded: datetime | None) -> bool:
     """Loaded later than `windows.freshness_seconds` allows."""
-    allowed, looked, now = one.config.windows.freshness_seconds, attendant.looked, attendant.source_now
-    if allowed is None or looked is None or now is None:
+    allowed, now = one.config.windows.freshness_seconds, attendant.source_now
+    if allowed is None or now is None:
         return False
-    return now - (looked.loaded_until or one.config.windows.start) > timedelta(seconds=allowed)
+    return now - (loaded or one.config.windows.start) > timedelta(seconds=allowed)
 
 
 def behind(tiling: Tiling, closed_until: datetime, loaded_until: datetime | None) -> timedelta:
