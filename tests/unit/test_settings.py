@@ -47,6 +47,7 @@ PROMISED = {
         "schedule": "*/5 * * * *",
         "safety_lag_seconds": 120,
         "lookback_seconds": 0,
+        "freshness_seconds": None,
         "ordered": False,
         "max_open": 2,
     },
