@@ -19,6 +19,8 @@ from tests.lifecycle.world import HOUR, START, defaults, events
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("service", "connectors", "loaders", "state")
 DATA = (
+    "service/admin/page/assets/",
+    "service/admin/page/templates/",
     "service/templates/",
     "state/mysql/migrations/",
     "state/snowflake/sql/",
