@@ -187,7 +187,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "snowflake:snowflake_connection.role": EMPTY,
     "snowflake:snowflake_connection.warehouse": EMPTY,
     "snowflake:snowflake_connection.private_key": NOT_SECRET,
-    "snowflake:snowflake_connection.upload_timeout_seconds": ZERO,
+    "snowflake:snowflake_connection.upload_timeout_seconds": TOO_FEW,
     "snowflake:snowflake_connection.private_key_passphrase": NOT_SECRET,
     "snowflake:snowflake_connection.programmatic_access_token": NOT_SECRET,
     "snowflake:snowflake_connection.oauth_token": NOT_SECRET,
