@@ -7,10 +7,13 @@ import base64
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import aiohttp
 import msgspec
+import pytest
 
+from service.admin.page.pages import pace
 from service.admin.ports import opened_ports
 from service.daemon.pulse import Pulse
 from service.events import ConfigRefused, Looked
@@ -446,3 +449,10 @@ def test_each_view_asks_the_drive_table_for_runs_once_and_the_overview_asks_noth
                 assert len(asked) == count, path  # the runs; with them the acts, or the clock
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize(("drive", "seconds"), [("sqlite", 5), ("mysql", 5), ("snowflake", 0)])
+def test_an_open_page_asks_again_by_itself_but_never_keeps_a_warehouse_awake(drive, seconds):
+    config = SimpleNamespace(drive_table=SimpleNamespace(type=drive))
+    attendant = SimpleNamespace(worker=SimpleNamespace(config=config))
+    assert pace(attendant)["often"] == seconds

@@ -37,6 +37,8 @@ LIMITS: Mapping[str, int] = {"failures": 20, "alike": 20, "gaps": 20, "acts": 12
 """How many of each are listed."""
 ACTS = 50
 """Operators' acts that are looked at."""
+OFTEN, SELDOM = 5, 15
+"""Seconds until an open page loads its content anew."""
 SHADES = ("rows", "seconds")
 
 
@@ -74,6 +76,7 @@ class Page:
         return await self._page(
             request,
             "overview.html",
+            None,
             rows=shown,
             total=len(rows),
             states=Counter(one.state.value for one in rows),
@@ -93,7 +96,7 @@ class Page:
         if one.attendant is not None:
             values |= await self._ledger(request, one.attendant, values["by"])
             values["row"] = with_failures(values["row"], [failed.quarantined for failed in values["failures"]])
-        return await self._page(request, "pipeline.html", **values, limits=LIMITS)
+        return await self._page(request, "pipeline.html", one.attendant, **values, limits=LIMITS)
 
     async def _ledger(self, request: web.Request, attendant: Attendant, by: str) -> Mapping[str, Any]:
         """What of a pipeline only the drive table knows; what is wrong with that if it cannot be asked."""
@@ -121,6 +124,7 @@ class Page:
         return await self._page(
             request,
             "run.html",
+            attendant,
             pipeline=pipeline,
             run=run,
             report=told,
@@ -140,17 +144,19 @@ class Page:
         pipeline = request.match_info["pipeline"]
         span = window(moment(request.query.get("from", "")), moment(request.query.get("to", "")))
         by = By(holder.name, request[REQUEST_ID])
+        attendant = self._actions.attendant(pipeline)
         planned = await self._actions.backfill(pipeline, span, "", by, dry_run=True)
         return await self._page(
             request,
             "plan.html",
+            attendant,
             pipeline=pipeline,
             span=span,
             windows=planned.windows[:SHOWN_WINDOWS_OF_A_PLAN],
             more=len(planned.windows) - SHOWN_WINDOWS_OF_A_PLAN,
             total=len(planned.windows),
             key=f"page-{token_hex(6)}",
-            cut=details.is_cut(self._actions.attendant(pipeline), planned.windows),
+            cut=details.is_cut(attendant, planned.windows),
         )
 
     async def progress(self, request: web.Request) -> web.Response:
@@ -161,6 +167,7 @@ class Page:
         return await self._page(
             request,
             "backfill.html",
+            attendant,
             pipeline=pipeline,
             backfill=found,
             total=len(found.runs),
@@ -198,16 +205,26 @@ class Page:
             raise Refused(404, "no_pipeline", f"there is no pipeline {name!r} here", hint)
         return one
 
-    async def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:
+    async def _page(
+        self, request: web.Request, template: str, attendant: Attendant | None, **values: Any
+    ) -> web.Response:
         holder = request[HOLDER]
         always = dict(
             holder=holder,
             may_act=holder.role >= Role.OPERATE,
             form_token=self.form_tokens.of(holder),
+            **pace(attendant),
             now=datetime.now(UTC),
         )
         render = partial(self._renderer.text, template, always | values)
         return answer(await asyncio.to_thread(render))
+
+
+def pace(attendant: Attendant | None) -> dict[str, int]:
+    """How soon a page that is left open asks again: never, where asking keeps a warehouse awake."""
+    if attendant is not None and attendant.worker.config.drive_table.type == "snowflake":
+        return {"often": 0, "seldom": 0}
+    return {"often": OFTEN, "seldom": SELDOM}
 
 
 def moment(text: str) -> datetime:
