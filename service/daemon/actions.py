@@ -24,6 +24,8 @@ from state.model import Phase, Run, RunKind, RunStatus, Window, show_instant
 BACKFILL, CANCEL, RELOAD = "backfill", "cancel", "reload"
 REFUSED = "refused"
 """In the details of a second record: the backfill that was recorded before came to nothing."""
+CONFLICTS = ("unknown_run", "superseded", "finished", "held")
+"""Codes of `DriveTable.reopen` about the run; all others are about the drive table."""
 EVENTS_LOOKED_AT = 10_000
 """An idempotency key is known for this many acts on its pipeline."""
 
@@ -86,6 +88,8 @@ class Actions:
             try:
                 again = await worker.drive.reopen(run.id, from_phase=phase, run_floor=floor, event=event)
             except ConfigurationError as error:
+                if error.code not in CONFLICTS:
+                    raise
                 raise Refused(409, error.code, error.message, error.hint) from None
             attendant.know([again])
             return again
@@ -142,6 +146,8 @@ class Actions:
         try:
             return await the_run(self.attendant(pipeline).worker.drive, pipeline, name)
         except ConfigurationError as error:
+            if error.code != "unknown_run":
+                raise
             raise Refused(404, "no_run", error.message, error.hint) from None
 
     def attendant(self, pipeline: str) -> Attendant:

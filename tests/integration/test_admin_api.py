@@ -13,10 +13,13 @@ from service.admin.auth import MOST_FAILURES
 from service.admin.ports import opened_ports
 from service.daemon.pulse import Pulse
 from state.model import RunStatus
-from tests.lifecycle.test_daemon import enrol, finished, serving, world
+from tests.lifecycle.test_daemon import Heard, enrol, finished, serving, world
 from tests.lifecycle.world import HOUR, START
 
 READ, OPERATE = "look-only-token", "may-act-token"
+
+LOADED = finished(2)
+"""Both windows of the world."""
 
 
 class Api:
@@ -35,7 +38,10 @@ class Api:
 
 
 @asynccontextmanager
-async def api(root, monkeypatch, **settings) -> AsyncIterator[tuple[Api, object]]:
+async def api(
+    root, monkeypatch, *, wait=LOADED, also=lambda _event: None, **settings
+) -> AsyncIterator[tuple[Api, Heard]]:
+    """A daemon with its ports, once `wait` says so."""
     monkeypatch.setenv("READ_TOKEN", READ)
     (root / "operate.token").write_text(OPERATE + "\n")
     admin = {
@@ -46,11 +52,11 @@ async def api(root, monkeypatch, **settings) -> AsyncIterator[tuple[Api, object]
     settings = {"admin": admin, "health": {"host": "127.0.0.1", "port": 0}, **settings}
     pulse = Pulse(lambda _lag: None, 30)
     async with (
-        serving(root, **settings) as (daemon, heard, _task),
+        serving(root, also, **settings) as (daemon, heard, _task),
         opened_ports(daemon, pulse, lambda _accept: (b"", "text/plain")) as (_health, port),
         aiohttp.ClientSession() as session,
     ):
-        await heard.until(finished(2))
+        await heard.until(wait)
         yield Api(session, port), heard
 
 
