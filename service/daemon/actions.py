@@ -16,7 +16,7 @@ from service.daemon.fleet import Changes
 from service.events import AdminActed
 from service.instants import instant
 from service.run_names import the_run
-from service.tick import backfill_windows, closed_until, new_runs, run_floors
+from service.tick import backfill_windows, closed_until, new_runs
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow, SluicewayError
 from state.model import Phase, Run, RunKind, RunStatus, Window, show_instant
@@ -82,8 +82,7 @@ class Actions:
             attendant = self.attendant(pipeline)
             worker = attendant.worker
             run = await self.run(pipeline, name)
-            loads = await worker.tried(lambda: worker.loader.loads(pipeline))
-            floor = run_floors(loads).get(run.window, 0)
+            floor = begun(attendant).get(run.window, 0)
             event = await self._event(attendant, by, "retry", run.name, {"from": phase and phase.value})
             try:
                 again = await worker.drive.reopen(run.id, from_phase=phase, run_floor=floor, event=event)
@@ -201,8 +200,7 @@ class Actions:
         """The runs of a backfill, after its record. One that comes to nothing is recorded as refused."""
         await self._require_free(attendant, span)
         worker = attendant.worker
-        loads = await worker.tried(lambda: worker.loader.loads(worker.pipeline))
-        new = new_runs(worker.config, run_floors(loads), windows, RunKind.BACKFILL)
+        new = new_runs(worker.config, begun(attendant), windows, RunKind.BACKFILL)
         details = {"from": show_instant(span.start), "to": show_instant(span.end), "windows": len(windows)}
         await worker.drive.record(await self._event(attendant, by, BACKFILL, key, details))
         try:
@@ -283,6 +281,14 @@ class Actions:
             raise
         finally:
             self._daemon.emit(AdminActed(by.actor, action, pipeline, subject, by.request_id, result))
+
+
+def begun(attendant: Attendant) -> Mapping[Window, int]:
+    """The run numbers that the target knew at the first look: receipts may be many, and are not read for each act.
+    Raises `Refused` before that look."""
+    if attendant.standing is None:
+        raise Refused(503, "not_open", f"{attendant.pipeline} was not looked at yet", "Try again in a moment.")
+    return attendant.floors
 
 
 def standing_backfills(acts: Sequence[Event]) -> list[Event]:

@@ -75,13 +75,14 @@ class Attendant:
     """What the last look found."""
     source_now: datetime | None = None
     """The source's clock at the last look."""
+    floors: dict[Window, int] = field(default_factory=dict)
+    """The highest run number of each window that the target knew at the first look; the drive table has later ones."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _looking: bool = False
     _asked: int = 1
     _answered: int = 0
     _walkers: set[asyncio.Task[None]] = field(default_factory=set)
     _timers: dict[object, asyncio.TimerHandle] = field(default_factory=dict)
-    _floors: dict[Window, int] = field(default_factory=dict)
     _behind: bool = False
     _held_back: bool = False
     _outdated: bool = False
@@ -216,7 +217,7 @@ class Attendant:
         acts = (event.action for event in await worker.drive.events(worker.pipeline, EVENTS))
         self.paused = next((act for act in acts if act in PAUSES), "resume") == "pause"
         standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())
-        self._floors = run_floors(loads)
+        self.floors = run_floors(loads)
         self._asked += 1
         self.found(standing.unfinished, await self._set_timers(standing))
         return standing
@@ -229,7 +230,7 @@ class Attendant:
         if not due or room <= 0:
             return due
         worker = self.worker
-        new = new_runs(worker.config, self._floors, due, RunKind.SCHEDULED)
+        new = new_runs(worker.config, self.floors, due, RunKind.SCHEDULED)
         try:
             opened = await worker.tried(lambda: worker.drive.create(worker.pipeline, worker.owner, new))
         except DuplicateWindow as error:
