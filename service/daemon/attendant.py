@@ -76,7 +76,7 @@ class Attendant:
     source_now: datetime | None = None
     """The source's clock at the last look."""
     floors: dict[Window, int] = field(default_factory=dict)
-    """The highest run number of each window that the target knew at the first look; the drive table has later ones."""
+    """The highest run number of each window that the target knew at the first look; the drive has later ones."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
     _looking: bool = False
     _asked: int = 1
