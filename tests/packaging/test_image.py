@@ -192,8 +192,8 @@ id -u; grep CapBnd /proc/self/status; grep NoNewPrivs /proc/self/status
 
 def test_a_module_that_lies_in_the_working_directory_is_not_imported(image, site):
     (site.state / "state.py").write_text("raise SystemExit('a stranger was imported')\n")
-    done = image.run(*SLUICEWAY, "--version", volumes=site.volumes)
-    assert done.stdout.split()[0] == "sluiceway", done.stderr
+    done = image.run(PYTHON, "-m", "service", "--version", volumes=site.volumes)
+    assert done.stdout.startswith("sluiceway"), done.stderr
     done = image.run("env", "-u", "PYTHONSAFEPATH", PYTHON, "-m", "service", "--version", volumes=site.volumes)
     assert "a stranger was imported" in done.stderr
 
