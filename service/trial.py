@@ -97,8 +97,8 @@ async def tried(config: PipelineConfig, window: Window | None, emit: Emit) -> Ru
         loads = await worker.repair()
         new = [new_run(config, loads, chosen, RunKind.BACKFILL)]
         [run] = await worker.drive.create(worker.pipeline, worker.owner, new)
-        [ended] = await worker.run_these([run.id])
-        return ended
+        ended = await worker.attempt(run.id)
+        return run if ended is None else ended
 
 
 async def newest_closed(worker: Worker) -> Window:

@@ -139,6 +139,11 @@ class Worker:
             await each(runs, self.config.windows.max_open, one)
         return ended
 
+    async def attempt(self, run: RunId) -> Run | None:
+        """One attempt at the named run; None if it cannot be claimed now."""
+        async with self._keeping() as keeper:
+            return await self.next_run(keeper, run=run)
+
     @asynccontextmanager
     async def _keeping(self) -> AsyncIterator[LeaseKeeper]:
         keeper = LeaseKeeper(self.drive, self.lease)

@@ -234,7 +234,7 @@ async def test_a_schema_without_a_drive_table_is_told_with_its_remedy(place):
     with pytest.raises(ConfigurationError, match=f"no drive table in {place.database}.S") as caught:
         await opened(place.connection)
     assert caught.value.code == "no_drive_table"
-    assert "drive_table.sql" in caught.value.hint
+    assert "sluiceway drive sql drive_table" in caught.value.hint
 
 
 async def test_init_may_be_repeated_and_keeps_what_is_there(drives, place):

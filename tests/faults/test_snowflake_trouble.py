@@ -332,4 +332,4 @@ def test_53_a_window_that_fails_again_and_again_is_quarantined_after_k_attempts(
     [good] = [run for run in world.runs() if run.id.hash != poison]
     assert (good.status, bad.status) == (RunStatus.COMPLETED, RunStatus.FAILED)
     assert (bad.attempts, bad.quarantined_at is not None) == (2, True)
-    assert told["fired"] == 4
+    assert told["fired"] == 2, "an error that nobody knows is tried once in each attempt"

@@ -55,6 +55,7 @@ ROWS = [
     (P, 625, "57014", "it is the victim of a deadlock.", T, "deadlock"),
     (P, 999_001, "57014", "Lock timeout: could not get it", T, "lock_timeout"),
     (P, 999_001, "57014", "aborted as the victim of a deadlock", T, "deadlock"),
+    (P, 637, "25P02", "Transaction 7 was aborted and rolled back", T, "transaction_ended"),
     # cancelled and timed out
     (P, 604, "57014", "SQL execution canceled", U, "cancelled"),
     (P, 630, "57014", "Statement was canceled.", U, "cancelled"),
