@@ -116,14 +116,16 @@ async def test_who_has_waited_longest_goes_first_among_equals():
 
 
 async def test_a_waiter_that_is_cancelled_as_a_turn_becomes_free_does_not_stop_the_next_one():
-    walkers = Walkers(1)
-    walkers.come("a")
-    await settle()
-    cancelled, _next = walkers.come("b"), walkers.come("c")
-    await settle()
-    cancelled.cancel()
-    walkers.holding[0][2].set()
-    await settle()
-    assert [name for name, *_ in walkers.holding] == ["c"]
-    walkers.waiting.clear()
-    await walkers.end()
+    turns, reached = Turns(1), asyncio.Event()
+
+    async def walk(pipeline: str) -> None:
+        async with turns.turn(pipeline):
+            reached.set()
+
+    async with turns.turn("a"):
+        cancelled, _next = asyncio.create_task(walk("b")), asyncio.create_task(walk("c"))
+        await settle()
+        cancelled.cancel()  # and given back before it could go
+    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait([cancelled, _next])
+    assert turns.taken == 0
