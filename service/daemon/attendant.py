@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NoReturn
 
+from service.daemon.alarms import Alarms
+from service.daemon.freshness import Freshness
+from service.daemon.looks import Health, slot
 from service.daemon.standing import Standing
 from service.daemon.turns import Turns
-from service.events import Emit, FreshnessBack, FreshnessMissed, Looked, LookFailed, TickNoted, WindowsOpened
+from service.events import Emit, Looked, LookFailed, TickNoted, WindowsOpened
 from service.lease import LeaseKeeper
 from service.live import require_same_table, require_unchanged
 from service.tick import FASTER, closed_until, new_runs, run_floors
@@ -29,8 +32,6 @@ SOONEST_SECONDS = 1.0
 """A run that may go on at once is claimed again after this long, not in the same breath."""
 LAST_SECONDS = 10.0
 """How long walkers that were cancelled are waited for: as long as a checkpoint in flight may take."""
-PATIENCE_SECONDS = 2.0
-"""A look that takes longer waits for a server, and keeps others from theirs no longer."""
 
 
 Found = Callable[[Sequence[Run], datetime], None]
@@ -39,15 +40,6 @@ Found = Callable[[Sequence[Run], datetime], None]
 
 def nobody(_runs: Sequence[Run], _now: datetime) -> None:
     """Nobody needs to know."""
-
-
-@dataclass
-class Health:
-    """How the last look went; times are monotonic seconds."""
-
-    looked_at: float | None = None
-    failing_since: float | None = None
-    error: SluicewayError | None = None
 
 
 @dataclass
@@ -73,6 +65,8 @@ class Attendant:
     standing: Standing | None = None
     looked: Looked | None = None
     """What the last look found."""
+    opening: int = 0
+    """Runs that are being created."""
     source_now: datetime | None = None
     """The source's clock at the last look."""
     floors: dict[Window, int] = field(default_factory=dict)
@@ -82,12 +76,15 @@ class Attendant:
     _asked: int = 1
     _answered: int = 0
     _walkers: set[asyncio.Task[None]] = field(default_factory=set)
-    _timers: dict[object, asyncio.TimerHandle] = field(default_factory=dict)
-    _behind: bool = False
     _held_back: bool = False
+    _made_room: bool = False
     _outdated: bool = False
     _halted: bool = False
     _defect: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self._alarms = Alarms(self._timed)
+        self._freshness = Freshness(self.pipeline, self.worker.config.windows, self.emit)
 
     @property
     def pipeline(self) -> str:
@@ -146,8 +143,7 @@ class Attendant:
         Only a user's function that hangs in its thread keeps a cancelled walker from coming back.
         """
         self.closing = True
-        for timer in self._timers.values():
-            timer.cancel()
+        self._alarms.close()
         if at_once:
             for walker in self._walkers:
                 walker.cancel()
@@ -226,12 +222,13 @@ class Attendant:
         """Create runs for the windows that are due, within bounds; returns those that must wait."""
         room = self._room_for(standing)
         due = standing.due(closed, max(room, 1))
-        self._held_back = bool(due) and room <= 0
+        self._held_back = bool(due) and len(due) >= room
         if not due or room <= 0:
             return due
         worker = self.worker
         new = new_runs(worker.config, self.floors, due, RunKind.SCHEDULED)
         try:
+            self.opening = len(new)
             opened = await worker.tried(lambda: worker.drive.create(worker.pipeline, worker.owner, new))
         except DuplicateWindow as error:
             if error.code not in FASTER:
@@ -241,6 +238,8 @@ class Attendant:
             self._outdated = True
         else:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
+        finally:
+            self.opening = 0
         for run in opened:
             standing.note(run)
         self._asked += 1
@@ -264,16 +263,7 @@ class Attendant:
             standing.quarantined,
         )
         self.emit(self.looked)
-        allowed = self.worker.config.windows.freshness_seconds
-        if allowed is None:
-            return
-        behind = now - (loaded or self.worker.config.windows.start)
-        if behind > timedelta(seconds=allowed) and not self._behind:
-            self._behind = True
-            self.emit(FreshnessMissed(self.pipeline, loaded, behind))
-        elif behind <= timedelta(seconds=allowed) and self._behind:
-            self._behind = False
-            self.emit(FreshnessBack(self.pipeline))
+        self._freshness.look(now, loaded)
 
     def _failed(self, error: SluicewayError) -> None:
         since = self.health.failing_since if self.health.failing_since is not None else self.clock()
@@ -300,7 +290,7 @@ class Attendant:
                     run = await self.worker.next_run(self.keeper)
                 except SluicewayError as error:  # the drive table cannot be used
                     self._failed(error)
-                    self._wake_in(LEFT, self.worker.lease.total_seconds())
+                    self._alarms.set(LEFT, self.worker.lease.total_seconds() + SOONEST_SECONDS)
                     return
             if run is None:
                 self._nothing_to_claim(asked)
@@ -326,6 +316,7 @@ class Attendant:
         """A walk came to its end; a run that is still running then is in other hands."""
         if self.standing is not None:
             self.standing.note(run)
+        self._made_room = self._made_room or not run.unfinished
         self._outdated = self._outdated or run.status is RunStatus.RUNNING
         self._halted = self._halted or is_everybodys(run)
         if run.updated_at is not None:
@@ -339,16 +330,9 @@ class Attendant:
         at = run.next_attempt_at if run.status is RunStatus.FAILED else run.lease_expires_at
         if at is None or run.quarantined_at is not None or not run.unfinished:
             return
-        self._wake_in(run.id, max((at - now).total_seconds(), 0.0))
+        self._alarms.set(run.id, max((at - now).total_seconds(), 0.0) + SOONEST_SECONDS)
 
-    def _wake_in(self, key: object, seconds: float) -> None:
-        if (before := self._timers.pop(key, None)) is not None:
-            before.cancel()
-        if not self.closing:
-            self._timers[key] = asyncio.get_running_loop().call_later(seconds + SOONEST_SECONDS, self._timed, key)
-
-    def _timed(self, key: object) -> None:
-        self._timers.pop(key, None)
+    def _timed(self) -> None:
         self._outdated = True
         self._asked += 1
         self._wanted.set()
@@ -358,25 +342,6 @@ class Attendant:
         if not walker.cancelled() and (defect := walker.exception()) is not None:
             self._defect = defect
             self._wanted.set()
-        if self._held_back and not self._walkers:  # there is room now
+        if self._held_back and self._made_room and not self._walkers:
+            self._made_room = False
             self._wanted.set()
-
-
-@asynccontextmanager
-async def slot(looks: asyncio.Semaphore) -> AsyncIterator[None]:
-    """One of `looks`, for as long as the block lasts, `PATIENCE_SECONDS` at most."""
-    await looks.acquire()
-    given_back = False
-
-    def give_back() -> None:
-        nonlocal given_back
-        if not given_back:
-            given_back = True
-            looks.release()
-
-    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, give_back)
-    try:
-        yield
-    finally:
-        timer.cancel()
-        give_back()

@@ -59,9 +59,9 @@ class Attended:
 
     @property
     def going(self) -> int:
-        """Those of them that do not wait for an operator."""
+        """Those of them that do not wait for an operator, and those that are being created."""
         standing = self.attendant.standing if self.attendant else None
-        return len(standing.going) if standing else 0
+        return len(standing.going) + self.attendant.opening if self.attendant and standing else 0
 
     @property
     def trouble(self) -> SluicewayError | None:
