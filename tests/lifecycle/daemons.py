@@ -18,7 +18,7 @@ from service.config import parse_config
 from tests.servers.guard import started
 
 ROOT = Path(__file__).parents[2]
-ENDS = ("run_finished", "run_failed", "run_released", "run_fenced")
+ENDS = ("run_finished", "run_failed", "run_released", "run_fenced", "run_left")
 
 
 class Serving:
@@ -78,7 +78,7 @@ class Serving:
         return [one for one in found if not events or one["event"] in events]
 
     def holds(self) -> set[str]:
-        """Names of the runs that it has begun and not ended."""
+        """Names of the runs that it has begun and not ended; a log says once what ends many of one pipeline."""
         held: set[str] = set()
         for one in self.told("run_claimed", *ENDS):
             held.add(one["run"]) if one["event"] == "run_claimed" else held.discard(one["run"])
