@@ -75,6 +75,8 @@ class ChunkWriter:
         self._sequence = 0
         self._file: ChunkFile | None = None
         self._buffer: list[pa.RecordBatch] = []
+        self._rows = 0
+        """Rows of the open chunk, in its file and in memory; counted, for a thread may be moving them just now."""
         self._chunks: list[Chunk] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self._pressed: set[asyncio.Task[None]] = set()
@@ -146,11 +148,6 @@ class ChunkWriter:
         task.add_done_callback(ended)
         return task
 
-    @property
-    def _rows(self) -> int:
-        """Rows of the open chunk."""
-        return (self._file.rows if self._file else 0) + rows_of(self._buffer)
-
     def _require_contract(self, batch: pa.RecordBatch) -> None:
         if not batch.schema.equals(self._contract.schema):
             raise ContractError(
@@ -162,6 +159,7 @@ class ChunkWriter:
 
     async def _add(self, piece: pa.RecordBatch) -> None:
         self._buffer.append(piece)
+        self._rows += piece.num_rows
         self._hold(self.held + piece.nbytes, taken=piece.nbytes)
         in_memory = sum(batch.nbytes for batch in self._buffer)
         if rows_of(self._buffer) >= ROW_GROUP_ROWS or in_memory >= min(ROW_GROUP_BYTES, 4 * self._limits.bytes):
@@ -188,7 +186,7 @@ class ChunkWriter:
         file, sequence = self._file, self._sequence
         with self._spool.port("spool.rename"):
             chunk, path = await self._off_loop(lambda: self._finished(file, sequence))
-        self._file = None
+        self._file, self._rows = None, 0
         self._sequence += 1
         self._chunks.append(chunk)
         self._hold(0, taken=-chunk.bytes)  # what the file takes is given back when it is delivered
@@ -228,7 +226,7 @@ class ChunkWriter:
         if self._file is not None:
             self._file.remove()
             self._file = None
-        self._buffer = []
+        self._buffer, self._rows = [], 0
         self._hold(0)
 
     async def _off_loop(self, work: Callable[[], T]) -> T:

@@ -206,6 +206,13 @@ class AdminActed(msgspec.Struct, frozen=True):
     result: str
 
 
+class RunLeft(msgspec.Struct, frozen=True):
+    """An attempt ended and the drive table could not be told: the run keeps its owner until the lease ends."""
+
+    run: Run
+    message: str
+
+
 Event = (
     WindowsOpened
     | RunsRepaired
@@ -221,6 +228,7 @@ Event = (
     | RunFailed
     | RunReleased
     | RunFenced
+    | RunLeft
     | TickNoted
     | Looked
     | LookFailed

@@ -33,6 +33,7 @@ from service.events import (
     RunFailed,
     RunFenced,
     RunFinished,
+    RunLeft,
     RunReleased,
     RunsRepaired,
     TargetCleaned,
@@ -130,7 +131,7 @@ QUIET = (Looked, RowsRead)
 """Not transitions: a look that found nothing new, rows inside a part. Written at level debug, rows never."""
 
 ERRORS = (ConfigRefused,)
-WARNINGS = (PhaseRetried, CleaningFailed, RunFenced, TickNoted, LookFailed, FreshnessMissed)
+WARNINGS = (PhaseRetried, CleaningFailed, RunFenced, RunLeft, TickNoted, LookFailed, FreshnessMissed)
 
 
 def line_of(event: Event, at: datetime) -> Line | None:
@@ -311,6 +312,7 @@ DETAILS: Mapping[type, Callable[[Any], Fields]] = {
     RunFailed: failed,
     RunReleased: lambda event: {"status": event.run.status.value},
     RunFenced: lambda event: {"message": clean(event.message)},
+    RunLeft: lambda event: {"message": clean(event.message)},
     TickNoted: lambda event: {"what": event.what},
     Looked: looked,
     LookFailed: look_failed,

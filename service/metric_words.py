@@ -7,7 +7,7 @@ from collections.abc import Collection
 from service.error_codes import OTHER
 from state.model import Phase
 
-WINDOWS = ("completed", "skipped", "failed", "quarantined", "released", "fenced")
+WINDOWS = ("completed", "skipped", "failed", "quarantined", "released", "fenced", "left")
 """How an attempt at a window ended: `failed` goes on by itself, `quarantined` waits for an operator."""
 
 ROWS = (

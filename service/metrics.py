@@ -247,6 +247,7 @@ class Metrics:
             events.RunFailed: self._run_failed,
             events.RunReleased: lambda event: self._ended(event.run, "released"),
             events.RunFenced: lambda event: self._ended(event.run, "fenced"),
+            events.RunLeft: lambda event: self._ended(event.run, "left"),
             events.TickNoted: lambda event: self._count(self._ticks, event.pipeline, event.what),
             events.Looked: self._looked,
             events.LookFailed: self._look_failed,

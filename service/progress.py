@@ -31,6 +31,7 @@ from service.events import (
     RunFailed,
     RunFenced,
     RunFinished,
+    RunLeft,
     RunReleased,
     RunsRepaired,
     TargetCleaned,
@@ -72,6 +73,8 @@ def ending(event: Event) -> str:
             return f"{run.name}: stopped; its progress is kept"
         case RunFenced(run=run, message=message):
             return f"{run.name}: given up to another worker: {message}"
+        case RunLeft(run=run, message=message):
+            return f"{run.name}: left as it is until its lease ends, for the drive table cannot be told: {message}"
     return ""
 
 

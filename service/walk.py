@@ -22,6 +22,7 @@ from service.events import (
     RunFailed,
     RunFenced,
     RunFinished,
+    RunLeft,
     RunReleased,
 )
 from service.phases import STEPS
@@ -222,6 +223,7 @@ class Walk:
             return self._fenced(lost)
         except SluicewayError as refused:
             refused.add(f"the end of {bench.run.name} could not be stored: in {self._phase}, {error.message}")
+            bench.emit(RunLeft(bench.run, refused.message))
             raise
         bench.emit(RunFailed(failed, failure))
         return failed
@@ -283,8 +285,9 @@ class Walk:
                 run = await finish(self._bench.drive.release(claim, claim.run))
         except LeaseLost as error:
             return self._fenced(error)
-        except SluicewayError:
+        except SluicewayError as error:
             _log.debug("%s keeps its owner until the lease ends", self._bench.run.name, exc_info=True)
+            self._bench.emit(RunLeft(self._bench.run, error.message))
             return self._bench.run
         self._bench.emit(RunReleased(run))
         return run

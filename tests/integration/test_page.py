@@ -16,7 +16,7 @@ import pytest
 from service.admin.page.pages import pace
 from service.admin.ports import opened_ports
 from service.daemon.pulse import Pulse
-from service.events import ConfigRefused, Looked
+from service.events import ConfigRefused, Looked, LookFailed
 from state.errors import TransientError
 from state.model import Failure, Phase, RunStatus
 from tests.integration.test_admin_api import OPERATE, READ
@@ -386,7 +386,7 @@ def test_a_pipeline_that_cannot_be_opened_says_why(tmp_path, monkeypatch):
 
     async def go():
         async with browsing(tmp_path, monkeypatch, runs=0) as browser:
-            await browser.heard.until(lambda heard: browser.daemon.pipelines["events"].error)
+            await browser.heard.until(lambda heard: heard.of(LookFailed))
             for path in ("/", "/pipelines/events"):
                 page = await browser.get(path)
                 assert ">failing</span>" in page

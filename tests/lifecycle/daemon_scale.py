@@ -28,7 +28,7 @@ from tests.servers.mariadb import free_port
 from tests.servers.search import SearchServer
 
 MINUTE = timedelta(minutes=1)
-SAFETY_SECONDS = 5
+SAFETY_SECONDS = 10
 EVERY_SECONDS = 1.0
 ROWS = 3
 """Documents that are written at a time, every `EVERY_SECONDS`."""
@@ -36,7 +36,7 @@ PROPERTIES = {"at": {"type": "date"}, "n": {"type": "long"}}
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """What came of it. `lag_p99`: upper edge of its bucket, in seconds; `rss`: MiB after a third, and at the end."""
+    """What came of it. `lag_p99`: upper edge of its bucket, seconds; `rss`: MiB after a third, and at the end."""
 
     pipelines: int
     windows: int
@@ -123,8 +123,10 @@ def run_for(root: Path, server: SearchServer, pipelines: int, seconds: float) ->
             early = rss(serving)
             time.sleep(max(seconds - (time.monotonic() - began), 0))
         edge = (datetime.now(UTC) - timedelta(seconds=SAFETY_SECONDS)).replace(second=0, microsecond=0)
-        wanted = pipelines * int((edge - start) / MINUTE)
-        until(lambda: len(serving.told("run_finished")) >= wanted, "every window that is closed", 300)
+        starts = [start + n * MINUTE for n in range(int((edge - start) / MINUTE))]
+        windows = [f"[{show(at)}, {show(at + MINUTE)})" for at in starts]
+        wanted = {(name, window) for name in names for window in windows}
+        until(lambda: not wanted - finished(serving), "every window that is closed", 600, every=1.0)
         late, cpu, metrics = rss(serving), cpu_of(serving), scraped(port)
         serving.send(15)
         assert serving.ended(120) == 0
@@ -133,12 +135,19 @@ def run_for(root: Path, server: SearchServer, pipelines: int, seconds: float) ->
     rows = sum(at < edge for at in writer.written.values())
     for name in names:
         require_whole(root / f"{name}.duckdb", writer.written, edge)
-    series = Counter(
-        sample.labels.get("pipeline", "") for sample in metrics if not sample.name.endswith("_created")
-    )
+    series = Counter(one.labels.get("pipeline", "") for one in metrics if not one.name.endswith("_created"))
     most = max(series[name] for name in names)
     p50, p99 = lag(metrics, 0.5), lag(metrics, 0.99)
-    return Scale(pipelines, wanted, rows, p99, p50, (early, late), cpu, most, missed)
+    return Scale(pipelines, len(wanted), rows, p99, p50, (early, late), cpu, most, missed)
+
+
+def show(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%MZ}"
+
+
+def finished(serving: Serving) -> set[tuple[str, str]]:
+    """Windows that are loaded, by pipeline."""
+    return {(line["pipeline"], line["window"]) for line in serving.told("run_finished")}
 
 
 def require_whole(database: Path, written: dict[str, datetime], edge: datetime) -> None:

@@ -105,10 +105,10 @@ def all_closed(*processes: Serving) -> Iterator[None]:
             one.close()
 
 
-def until(true: Callable[[], Any], what: str, limit: float = 120) -> Any:
+def until(true: Callable[[], Any], what: str, limit: float = 120, every: float = 0.02) -> Any:
     """What `true()` gives as soon as it is true."""
     deadline = time.monotonic() + limit
     while not (found := true()):
         assert time.monotonic() < deadline, f"waited too long for: {what}"
-        time.sleep(0.02)
+        time.sleep(every)
     return found

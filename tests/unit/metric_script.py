@@ -33,6 +33,7 @@ from service.events import (
     RunFailed,
     RunFenced,
     RunFinished,
+    RunLeft,
     RunReleased,
     RunsRepaired,
     TargetCleaned,
@@ -178,6 +179,8 @@ def troubles(pipeline: str = "flights") -> list[Event]:
         RunClaimed(run(pipeline, 4), P1),
         finished(audited(run(pipeline, 4), "UNPROVEN", None), P5, 0.25),
         RunFenced(run(pipeline, 4), "another worker has it"),
+        RunClaimed(run(pipeline, 7), P1),
+        RunLeft(run(pipeline, 7), "the drive table is away"),
         RunClaimed(run(pipeline, 5), P1),
         RunFinished(run(pipeline, 5, status=RunStatus.SKIPPED)),
         RunClaimed(run(pipeline, 6), P1),
@@ -231,7 +234,7 @@ def of_flights() -> dict[Key, float]:
 
     rows = {"extracted": 120, "written": 100, "staged": 100, "loaded": 100, "inserted": 50, "updated": 20}
     rows |= {"unchanged": 15, "discarded": 15, "replaced": 3, "removed": 12}
-    ends = ("completed", "skipped", "failed", "quarantined", "released", "fenced")
+    ends = ("completed", "skipped", "failed", "quarantined", "released", "fenced", "left")
     took = {P1: 0.125, P2: 0.5, P3: 4.0, P4: 2.0, P5: 0.75, P6: 0.125, P7: 0.0625}
     return {
         mine("windows_opened_total"): 2,

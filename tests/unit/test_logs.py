@@ -196,7 +196,15 @@ def test_levels_say_who_has_to_act():
     assert {name for name, level in levels.items() if level == "debug"} == {"looked"}
     assert {name for name, level in levels.items() if level == "error"} == {"run_failed", "config_refused"}
     assert {name for name, level in levels.items() if level == "warning"} == {
-        *("phase_retried", "cleaning_failed", "run_fenced", "tick_noted", "look_failed", "freshness_missed")
+        *(
+            "phase_retried",
+            "cleaning_failed",
+            "run_fenced",
+            "run_left",
+            "tick_noted",
+            "look_failed",
+            "freshness_missed",
+        )
     }
     assert line(DaemonStopped(1))["level"] == "error"
 

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -393,3 +394,26 @@ async def test_spools_share_what_the_process_may_hold_and_close_the_largest_chun
     assert await asyncio.gather(fill("one"), fill("two")) == [2000, 2000]
     assert 0 < most <= 60_000
     assert shared.used == 0
+
+
+async def test_rows_that_a_thread_is_moving_into_the_file_are_counted_once(spool, monkeypatch):
+    """Another writer's want of room closes the chunk while this one goes on writing."""
+    moved, go_on = threading.Event(), threading.Event()
+    append = parquet.ChunkFile.append
+
+    def slow(file, *given):
+        append(file, *given)
+        moved.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(parquet.ChunkFile, "append", slow)
+    stage = Stage()
+    async with writer(spool, stage, count=300) as out:
+        await out.write(rows(0, 200))
+        pressed = asyncio.create_task(out.close_early())
+        assert await asyncio.to_thread(moved.wait, 60)
+        writing = asyncio.create_task(out.write(rows(200, 200)))
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(pressed, writing)
+        assert sum(chunk.rows for chunk in await out.finish()) == 400
