@@ -67,7 +67,12 @@ class MariaServer:
             self._make()
         with (self._work / "log").open("ab") as log:
             self._process = started(
-                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._work
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._work,
+                env=self._environment,
             )
         began = time.monotonic()
         while not self._answers():
@@ -159,16 +164,24 @@ class MariaServer:
         self.ca_file.write_text(CERTIFICATE)
         (run / "key.pem").write_text(KEY)
         (self._work / "data").mkdir()
+        (run / "tmp").mkdir()
         self._work.chmod(0o755)
         if user := unprivileged():
             for path in (run, *run.iterdir(), self._work / "data"):
                 shutil.chown(path, user, user)
         install = [program("mariadb-install-db"), *self._options(), "--skip-test-db"]
         install += ["--auth-root-authentication-method=normal", "--skip-name-resolve"]
-        done = subprocess.run(install, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            install, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=self._environment
+        )
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed:\n{done.stdout}{done.stderr}")
         self._is_made = True
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        """A server that starts removes temporary tables that it finds, whoever made them: each has a place."""
+        return {**os.environ, "TMPDIR": str(self._work / "run" / "tmp")}
 
     def _options(self) -> list[str]:
         user = unprivileged()
