@@ -21,7 +21,7 @@ from state.model import Phase, RunStatus
 from state.mysql.drive import MysqlDrive, Transaction
 from state.mysql.settings import MysqlDriveSettings
 from tests.contract.drive_desk import HOUR, LEASE, Clock, Desk, event, failure, new, progressed, receipt_of
-from tests.servers.mariadb import MariaServer
+from tests.servers.mariadb import NEWS_SECONDS, MariaServer
 from tests.servers.relay import Relay
 
 Act = Callable[[MysqlDrive], Awaitable[Any]]
@@ -105,6 +105,7 @@ class World:
         """Return when `asked` waits for the lock of a row; it must not end without."""
         while not await asyncio.to_thread(self.server.has_lock_wait, self.settings.database):
             assert not asked.done()
+            await asyncio.sleep(NEWS_SECONDS)
 
     async def stored(self) -> tuple[Any, ...]:
         """All that the drive table holds."""

@@ -27,6 +27,8 @@ from tests.unit.search_tls import CERTIFICATE, KEY
 
 START_SECONDS = 120
 STOP_SECONDS = 60
+NEWS_SECONDS = 0.15
+"""Between two looks at `information_schema.innodb_trx`; within 0.1 s of the last one it shows the same again."""
 PASSWORD_VARIABLE = "SLUICEWAY_TEST_MARIADB_PASSWORD"
 PASSWORD = "pässword-✓-'\"\\%s"
 """Whatever a password may hold."""
@@ -127,10 +129,10 @@ class MariaServer:
     def wait_for_lock_wait(self, database: str) -> None:
         """Return when a connection that uses `database` waits for a lock of a row."""
         while not self.has_lock_wait(database):
-            time.sleep(0.005)
+            time.sleep(NEWS_SECONDS)
 
     def has_lock_wait(self, database: str) -> bool:
-        """True if a connection that uses `database` waits for a lock of a row."""
+        """True if a connection that uses `database` waits for a lock of a row; ask each `NEWS_SECONDS`."""
         waiting = (
             "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
             " ON id = trx_mysql_thread_id WHERE trx_state = 'LOCK WAIT' AND db = %s"
