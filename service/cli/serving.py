@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-import threading
 from pathlib import Path
-from typing import NoReturn
 
 import typer
 
@@ -21,6 +18,7 @@ from service.daemon.fleet import daemon_settings
 from service.daemon.pulse import Pulse
 from service.daemon.settings import DaemonSettings
 from service.events import Emit, Event
+from service.leaving import leave
 from service.logs import in_background, libraries
 from service.metrics import Metrics
 from service.notify.courier import Courier, carrying
@@ -48,7 +46,8 @@ def serve(folder: Path, log: LogForm) -> None:
             code = runner.run(serving(folder, settings, lines.hear))
         if asyncio.all_tasks(runner.get_loop()):  # a user's function hangs: the loop cannot be closed
             leave(code)
-    end(code)
+    if code != exit_codes.OK:
+        raise typer.Exit(code)
 
 
 async def serving(folder: Path, settings: DaemonSettings, log: Emit) -> int:
@@ -89,18 +88,3 @@ def told_to_stop(daemon: Daemon) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-
-
-def end(code: int) -> None:
-    """Leave with `code`; a thread that hangs in a user's function does not keep the process."""
-    if len(threading.enumerate()) > 1:
-        leave(code)
-    if code != exit_codes.OK:
-        raise typer.Exit(code)
-
-
-def leave(code: int) -> NoReturn:
-    """End the process as it stands."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from service.leaving import leave
 from state.drive import DriveTable
 from state.errors import DuplicateWindow, LeaseLost
 from state.model import Claim, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
@@ -99,3 +100,4 @@ if __name__ == "__main__":
                 int(sys.argv[4]),
             )
         )
+    leave(0)

@@ -93,7 +93,7 @@ class Fleet:
             "target_system": {"table": f"{world.schema}.{TABLES[pipeline[-2:]]}"},
             "limits": {
                 "spool_directory": f"{self.root}/spool-{process}",
-                "tries_per_phase": 10,
+                "tries_per_phase": 20,
                 "try_base_seconds": 0.05,
                 "try_cap_seconds": 1.0,
             },

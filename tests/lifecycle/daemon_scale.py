@@ -122,7 +122,9 @@ def run_for(root: Path, server: SearchServer, pipelines: int, seconds: float) ->
             time.sleep(seconds / 3)
             early = rss(serving)
             time.sleep(max(seconds - (time.monotonic() - began), 0))
-        edge = (datetime.now(UTC) - timedelta(seconds=SAFETY_SECONDS)).replace(second=0, microsecond=0)
+            first = min(writer.written.values())
+            until(lambda: closed() > first, "a window with documents that is closed", 90)
+        edge = closed()
         starts = [start + n * MINUTE for n in range(int((edge - start) / MINUTE))]
         windows = [f"[{show(at)}, {show(at + MINUTE)})" for at in starts]
         wanted = {(name, window) for name in names for window in windows}
@@ -133,12 +135,18 @@ def run_for(root: Path, server: SearchServer, pipelines: int, seconds: float) ->
         assert serving.told("run_failed", "look_failed", "run_fenced") == []
         missed = sum(line.get("what") == "missed" for line in serving.told("tick_noted"))
     rows = sum(at < edge for at in writer.written.values())
+    assert rows
     for name in names:
         require_whole(root / f"{name}.duckdb", writer.written, edge)
     series = Counter(one.labels.get("pipeline", "") for one in metrics if not one.name.endswith("_created"))
     most = max(series[name] for name in names)
     p50, p99 = lag(metrics, 0.5), lag(metrics, 0.99)
     return Scale(pipelines, len(wanted), rows, p99, p50, (early, late), cpu, most, missed)
+
+
+def closed() -> datetime:
+    """Where the newest window ends that may be read."""
+    return (datetime.now(UTC) - timedelta(seconds=SAFETY_SECONDS)).replace(second=0, microsecond=0)
 
 
 def show(at: datetime) -> str:
