@@ -1,4 +1,4 @@
-"""Five pipelines, many windows, several processes, and processes that die (issue 4, 2; G-6, G-10, K-2; case 9).
+"""Five pipelines, many windows, several processes, and processes that die (G-6, G-10, K-2; case 9).
 
 Each test first lets five workers of one process load everything, which is the run without fault; then three
 processes that all work on all five pipelines, of which one is killed, one stopped, and one told to end; then a

@@ -56,7 +56,7 @@ def require_whole(world: World, count: int) -> None:
 
 
 def test_a_daemon_that_is_killed_under_load_again_and_again_loads_every_window_once(tmp_path):
-    """Issue 5, 3: SIGKILL, and started again each time; by content."""
+    """SIGKILL, and started again each time; by content."""
     worlds = [minutes(tmp_path, name, 12) for name in ("one", "two")]
     serving = Serving(tmp_path / "daemon", list(map(config, worlds)), max_runs=3)
     with all_closed(serving):

@@ -1,4 +1,4 @@
-"""200 pipelines with windows of one minute on two cores, for 90 seconds and for 30 minutes (issue 5, 1)."""
+"""200 pipelines with windows of one minute on two cores, for 90 seconds and for 30 minutes."""
 
 from __future__ import annotations
 
