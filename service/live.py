@@ -166,12 +166,11 @@ def fixed(config: PipelineConfig) -> Mapping[str, Any]:
     return found
 
 
-async def require_same_table(worker: Worker) -> None:
+async def require_same_table(worker: Worker, loads: Loads) -> None:
     """Raise `ConfigurationError` if windows are held for loaded whose rows went into another table.
 
-    The target's receipts tell: the newest of each window, and what was loaded over it since.
+    The target's receipts, `loads`, tell: the newest of each window, and what was loaded over it since.
     """
-    loads = await worker.loader.loads(worker.pipeline)
     done = await finished_windows(worker)
     elsewhere = [window for window in receipts_elsewhere(loads) if window in done]
     if not elsewhere:

@@ -66,12 +66,16 @@ class Worker:
         limits = self.config.limits
         return RetryPolicy(limits.tries_per_phase, limits.try_base_seconds, limits.try_cap_seconds)
 
-    async def repair(self) -> Loads:
+    async def loads(self) -> Loads:
+        """Everything that the target remembers of the pipeline."""
+        return await self.tried(lambda: self.loader.loads(self.pipeline))
+
+    async def repair(self, loads: Loads | None = None) -> Loads:
         """Take over what the target proves, and lift the token counter above the target's, before any claim.
 
-        So a drive table that was lost or restored loads nothing twice.
+        So a drive table that was lost or restored loads nothing twice. `loads`: as just read; read here without.
         """
-        loads = await self.tried(lambda: self.loader.loads(self.pipeline))
+        loads = await self.loads() if loads is None else loads
         repaired = await self.tried(lambda: self.drive.adopt(self.pipeline, proven(loads), loads.highest_token))
         if repaired:
             self.emit(RunsRepaired(self.pipeline, tuple(run.name for run in repaired)))
@@ -81,9 +85,8 @@ class Worker:
         """The pipeline's runs that are not done, by window."""
         return await self.tried(lambda: self.drive.runs(self.pipeline, statuses=UNFINISHED))
 
-    async def open(self, only: Window | None = None) -> list[Run]:
-        """Repair the ledger from the target's receipts, then create runs for the windows that are due."""
-        loads = await self.repair()
+    async def open(self, loads: Loads, only: Window | None = None) -> list[Run]:
+        """Create runs for the windows that are due; `loads` as this process repaired the ledger from it."""
         async with aclosing(self.connect()) as connector:
             now = await self.tried(connector.now)
         opened = await self._opened(loads, now, only)
@@ -103,17 +106,26 @@ class Worker:
                     raise
         return []
 
-    async def run_due(self, only: Window | None = None) -> list[Run]:
+    async def run_due(self, only: Window | None = None, loads: Loads | None = None) -> list[Run]:
         """Everything that is due now, once; returns the runs that this process ended, in order of ending.
 
         Runs that wait for a later time stay for a later call, as does what is due after a run that ended by a
-        setting, a grant or a credential: one run waits for the operator then, and not every window.
+        setting, a grant or a credential: one run waits for the operator then, and not every window. `loads`: what
+        the target remembers, if the caller has just read it.
         """
+        # The target's receipts are read once, however many rounds follow: all of them are many in a long history.
+        # They serve two ends, and neither needs them again. What the drive table lacks was lost before it was
+        # opened here; whatever is merged from now on, by this process or by others that share the table, has its
+        # row there from before its first claim. And a run's number is above both `loads` and every row of its
+        # window, so what was loaded meanwhile counts. What is in neither (another drive table's runs, a table that
+        # was put back beneath workers) no read could tell in time either: a merge may land between it and the
+        # write. That is decided in the target, under the fence: a higher token, or the run's own receipt.
         ended: list[Run] = []
+        loads = await self.repair(loads)
         async with self._keeping() as keeper:
-            await self.open(only)
+            await self.open(loads, only)
             while await self._claim_all(keeper, ended, only):
-                await self.open(only)
+                await self.open(loads, only)
         return ended
 
     async def backfill(self, windows: Sequence[Window]) -> list[Run]:

@@ -47,8 +47,9 @@ def run(config: Path, window: Window | None, *, json: bool) -> None:
     """Load what is due, once."""
 
     async def due(worker: Worker) -> list[Run]:
-        await require_same_table(worker)
-        return await worker.run_due(window)
+        loads = await worker.loads()
+        await require_same_table(worker, loads)
+        return await worker.run_due(window, loads)
 
     work_and_report(config, one_pipeline(config), due, json=json)
 

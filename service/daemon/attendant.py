@@ -208,8 +208,9 @@ class Attendant:
         """What the target proves is taken over, and what an operator decided is read, before any claim."""
         worker = self.worker
         await require_unchanged(worker)
-        await require_same_table(worker)
-        loads = await worker.repair()
+        loads = await worker.loads()
+        await require_same_table(worker, loads)
+        await worker.repair(loads)
         acts = (event.action for event in await worker.drive.events(worker.pipeline, EVENTS))
         self.paused = next((act for act in acts if act in PAUSES), "resume") == "pause"
         standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())

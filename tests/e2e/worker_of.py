@@ -52,7 +52,7 @@ async def attempt(config: PipelineConfig) -> AsyncIterator[Bench]:
     """The tools of a claimed run, its lease renewed meanwhile."""
     await SqliteDrive.init(config.drive_table.path)
     async with opened(config, lambda _event: None) as worker:
-        await worker.open()
+        await worker.open(await worker.repair())
         claim = await worker.drive.claim(worker.pipeline, worker.owner, worker.lease)
         assert claim is not None
         keeper = LeaseKeeper(worker.drive, worker.lease)

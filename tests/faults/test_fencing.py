@@ -209,7 +209,7 @@ def test_windows_that_another_worker_opens_at_the_same_moment_are_no_error_g10(t
         async with opened(
             World(tmp_path, {"limits": {"spool_directory": f"{tmp_path}/2"}}).config, raced.append
         ) as it:
-            await it.open()
+            await it.open(await it.repair())
 
     @contextmanager
     def port(name: str) -> Iterator[None]:

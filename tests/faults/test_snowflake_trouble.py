@@ -315,7 +315,7 @@ def opened_runs(world: SnowflakeWorld) -> list[Run]:
 
     async def go() -> list[Run]:
         async with opened(world.config, lambda _event: None) as worker:
-            return await worker.open()
+            return await worker.open(await worker.repair())
 
     return asyncio.run(go())
 

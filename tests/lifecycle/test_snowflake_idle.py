@@ -86,7 +86,7 @@ async def test_a_claimed_run_is_what_is_heard_of_n10(place: Place, tmp_path: Pat
     world = await asyncio.to_thread(world_at, place, tmp_path, {"windows": {"width": "2h"}}, "snowflake")
     await asyncio.to_thread(world.write, "day", events(100))
     async with opened(world.config, lambda _event: None) as worker:
-        await worker.open()
+        await worker.open(await worker.repair())
         claim = await worker.drive.claim(worker.pipeline, worker.owner, LEASE)
         assert claim is not None
         keeper = LeaseKeeper(worker.drive, LEASE)
