@@ -67,7 +67,7 @@ async def archive_in_stage(
     for first in range(0, len(missing), MOST_FILES):
         named = ", ".join(text(chunk.name) for chunk in missing[first : first + MOST_FILES])
         with port("loader.archive.copy"):
-            await session.rows(f"COPY FILES INTO {into} FROM {names.location()} FILES = ({named})")
+            await session.records(f"COPY FILES INTO {into} FROM {names.location()} FILES = ({named})", long=True)
     found = await archived(session, into, chunks)
     for chunk in chunks:
         if chunk.name not in found:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loaders.archive_settings import ArchivePlace
 from service.lease import LeaseKeeper
 from state.errors import ConfigurationError, SluicewayError, TransientError, UnknownOutcome
 from state.snowflake.session import Account
@@ -336,6 +337,20 @@ async def test_copy_is_not_run_again_where_the_connection_is_lost_5_n3(place, co
         assert copied.rows == len(copying.stage_rows(copied.table)) == 2
     mine = [one["text"] for one in place.server.get("/test/statements") if one["user"] == copying.user]
     assert sum(text.startswith("COPY INTO") for text in mine) == 1
+
+
+async def test_copy_files_into_an_archive_is_not_run_again_where_the_connection_is_lost_5_n3(place, copying):
+    async with desk(lambda _folder: copying) as at_desk:
+        loader = at_desk.loader()
+        await loader.prepare(CONTRACT)
+        manifest = await at_desk.put(loader, attempt(), rows(("a", 1, 1)))
+        copying.query("CREATE STAGE archive")
+        keep = ArchivePlace(f"@{copying.schema}.archive")
+        with copying.fault("drop_before", path=RESULT, times=2 * TRIES):
+            assert await loader.clean(attempt(), manifest, keep) == 1
+        assert len(copying.query(f"LIST @{copying.schema}.archive")) == 1
+    mine = [one["text"] for one in place.server.get("/test/statements") if one["user"] == copying.user]
+    assert sum(text.startswith("COPY FILES INTO") for text in mine) == 1
 
 
 @pytest.mark.parametrize("long", [False, True])
