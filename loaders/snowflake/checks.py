@@ -12,7 +12,8 @@ from loaders.snowflake.checks_tables import STAGED, TARGET, Tables
 from loaders.snowflake.work import Work
 from state.checks import Check
 from state.errors import SluicewayError
-from state.snowflake.checks import Places, check_warehouse, hint_of
+from state.snowflake.checks import Places, check_warehouse
+from state.snowflake.login import hint_of
 from state.snowflake.names import Name, quoted, text
 from state.snowflake.probes import allowed, impatient, taken
 from state.snowflake.session import Account, Session

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from state.checks import Check
-from state.errors import ConfigurationError, SluicewayError
-from state.snowflake.names import Name, plain, quoted
+from state.errors import ConfigurationError
+from state.snowflake.names import Name, identifier, quoted
 from state.snowflake.session import Session
 from state.snowflake.settings import SnowflakeConnection
 
@@ -17,19 +17,6 @@ WAREHOUSE = "snowflake_connection.warehouse"
 
 WORKS = "SELECT COUNT(*) FROM TABLE(GENERATOR(ROWCOUNT => 1))"
 """A query that only a warehouse can answer."""
-
-
-def identifier(given: str) -> str:
-    """A name of the settings as a GRANT takes it: a login takes it in upper case as well."""
-    upper = given.upper()
-    return quoted(upper if plain(upper) else given)
-
-
-def hint_of(error: SluicewayError, settings: SnowflakeConnection) -> str:
-    """What to do about a login that failed."""
-    if error.code != "role":
-        return error.hint
-    return f"GRANT ROLE {identifier(settings.role)} TO USER {identifier(settings.user)};"
 
 
 async def check_warehouse(session: Session, settings: SnowflakeConnection, role: str) -> Check:

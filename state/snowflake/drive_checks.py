@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from state.checks import Check
 from state.errors import ConfigurationError
-from state.snowflake.checks import Places, check_warehouse, hint_of
+from state.snowflake.checks import Places, check_warehouse
 from state.snowflake.drive_rows import INIT, SETTING
+from state.snowflake.login import hint_of
 from state.snowflake.names import Name, parse, quoted
 from state.snowflake.probes import INSERT, SELECT, UPDATE, impatient, lacking
 from state.snowflake.session import Account, Session

@@ -15,6 +15,7 @@ from state.snowflake.driver import Connection
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import explain
 from state.snowflake.meanings import STALE_SECRET
+from state.snowflake.names import identifier
 from state.snowflake.parameters import parameters
 from state.snowflake.settings import SnowflakeConnection
 from state.snowflake.tag import Tag
@@ -119,9 +120,16 @@ class Login:
         until = (datetime.now(UTC) + timedelta(seconds=pause)).strftime("%Y-%m-%d %H:%M:%S UTC")
         return type(found)(
             f"{found.message}; no login is tried before {until}, so that the user is not locked",
-            hint=f"{found.hint} A changed credential is tried at once, and so is a restart.",
+            hint=f"{hint_of(found, settings)} A changed credential is tried at once, and so is a restart.",
             code=found.code,
         )
+
+
+def hint_of(error: SluicewayError, settings: SnowflakeConnection) -> str:
+    """What to do about a login that failed."""
+    if error.code != "role":
+        return error.hint
+    return f"GRANT ROLE {identifier(settings.role)} TO USER {identifier(settings.user)};"
 
 
 def options(settings: SnowflakeConnection, tag: Tag) -> dict[str, Any]:

@@ -20,7 +20,10 @@ AGAIN = "It is tried again by itself."
 SETTLED = "What became of it is looked up first, then it is tried again by itself."
 CREDENTIAL = "Check the credential under snowflake_connection, and the user in Snowflake (DESCRIBE USER)."
 NETWORK = "Look for a network policy of the user or account, a proxy on the way, and a wrong account or host."
-GRANT = "Create the object or grant the privilege that it names: `sluiceway drive sql grants` prints all of them."
+GRANT = (
+    "Create the object, or grant the privilege to the role of snowflake_connection: `sluiceway doctor` names each"
+    " that is missing with its GRANT, `sluiceway drive sql grants` prints all of them."
+)
 VALUE = "Map the column to a type that holds all its values (source_system.columns.types), or mend the rows."
 SLOW = (
     "Give the work a larger warehouse or shorter windows, or raise snowflake_connection.statement_timeout_seconds."
@@ -174,7 +177,7 @@ MEANINGS: Sequence[Meaning] = (
         ConfigurationError,
         "role",
         "the role is missing or not granted to the user",
-        "GRANT ROLE … TO USER … as snowflake_connection names them.",
+        "Grant the role to the user, both as snowflake_connection names them.",
         numbers=numbered(390189),
     ),
     Meaning(

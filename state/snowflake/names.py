@@ -31,6 +31,12 @@ def quoted(part: str) -> str:
     return '"' + part.replace('"', '""') + '"'
 
 
+def identifier(given: str) -> str:
+    """A name of the settings as a GRANT takes it: a login takes it in upper case as well."""
+    upper = given.upper()
+    return quoted(upper if plain(upper) else given)
+
+
 def text(value: str) -> str:
     """`value` as an SQL string, for the few places that take no parameter."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -293,6 +293,13 @@ async def test_every_refusal_that_an_operator_must_mend_begins_a_pause_n9(server
     assert len(server.logins) == 1
 
 
+async def test_a_role_that_the_user_has_not_is_refused_with_the_grant_of_both_by_name_n9(server):
+    server.on_login = lambda _request, _body: refused(390189)
+    error = await failed(log_in(server))
+    assert error.code == "role"
+    assert error.hint.startswith('GRANT ROLE "R" TO USER "U"; ')
+
+
 async def test_a_success_makes_the_next_pause_short_again_n9(server):
     answers = iter([refused(390100), None, refused(390100), None])
     server.on_login = lambda _request, _body: next(answers)
