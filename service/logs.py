@@ -6,6 +6,7 @@ are masked, those of libraries too. An error that comes again within ten seconds
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -13,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import RLock
+from typing import NoReturn
 
 import msgspec
 
@@ -31,6 +33,8 @@ from service.events import (
     PipelineAdded,
     PipelineRemoved,
     RunFailed,
+    RunFenced,
+    RunLeft,
     TickNoted,
 )
 from service.log_line import LOG_RECORD, Line, clean, level_of, line_of, rfc3339
@@ -97,6 +101,19 @@ class Lines:
         with self._lock:
             for told in self._repeats.all():
                 self._write(told)
+
+    async def keep(self) -> NoReturn:
+        """For ever: write what was held back for ten seconds, though nothing else is told. Run it as a task of its
+        own."""
+        while True:
+            await asyncio.sleep(REPEATS_SECONDS)
+            self.remind()
+
+    def remind(self) -> None:
+        """Write what was held back for ten seconds."""
+        with self._lock:
+            for held in self._repeats.over(self._clock()):
+                self._write(held)
 
     def _tell(self, told: Told, key: Hashable | None) -> None:
         with self._lock:
@@ -186,8 +203,13 @@ class Repeats:
 
 
 def same(event: Event, line: Line) -> Hashable | None:
-    """What makes two warnings the same error; None: each is written. A run that waits for a person is told of."""
-    if isinstance(event, ConfigRefused) or (isinstance(event, RunFailed) and line.level == "error"):
+    """What makes two warnings the same error; None: each is written.
+
+    A run that waits for a person is told of, and where one went that this process holds no more: it says so once.
+    """
+    if isinstance(event, ConfigRefused | RunFenced | RunLeft):
+        return None
+    if isinstance(event, RunFailed) and line.level == "error":
         return None
     return (line.event, line.pipeline, line.phase, line.what, line.kind, line.code)
 

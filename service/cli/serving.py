@@ -17,9 +17,9 @@ from service.daemon.daemon import Daemon
 from service.daemon.fleet import daemon_settings
 from service.daemon.pulse import Pulse
 from service.daemon.settings import DaemonSettings
-from service.events import Emit, Event
+from service.events import Event
 from service.leaving import leave
-from service.logs import in_background, libraries
+from service.logs import Lines, in_background, libraries
 from service.metrics import Metrics
 from service.notify.courier import Courier, carrying
 from service.notify.settings import Notifications
@@ -43,19 +43,19 @@ def serve(folder: Path, log: LogForm) -> None:
     as_json = not sys.stderr.isatty() if log is LogForm.AUTO else log is LogForm.JSON
     with asyncio.Runner() as runner:
         with in_background(sys.stderr, json=as_json) as lines, libraries(lines):
-            code = runner.run(serving(folder, settings, lines.hear))
+            code = runner.run(serving(folder, settings, lines))
         if asyncio.all_tasks(runner.get_loop()):  # a user's function hangs: the loop cannot be closed
             leave(code)
     if code != exit_codes.OK:
         raise typer.Exit(code)
 
 
-async def serving(folder: Path, settings: DaemonSettings, log: Emit) -> int:
+async def serving(folder: Path, settings: DaemonSettings, lines: Lines) -> int:
     """The daemon from start to stop, with its ports and its notifications; returns its exit code."""
     metrics = Metrics()
 
     def hear(event: Event) -> None:
-        for listener in (log, metrics.hear, courier.hear):
+        for listener in (lines.hear, metrics.hear, courier.hear):
             listener(event)
 
     def told(pipeline: str) -> Notifications | None:
@@ -69,6 +69,7 @@ async def serving(folder: Path, settings: DaemonSettings, log: Emit) -> int:
     told_to_stop(daemon)
     async with opened_ports(daemon, pulse, metrics.text), carrying(courier, LAST_WORDS_SECONDS) as carried:
         daemon.supervisor.keep("pulse", pulse.keep())
+        daemon.supervisor.keep("log", lines.keep())
         daemon.supervisor.watch(carried)
         return await daemon.serve()
 

@@ -78,7 +78,7 @@ class Serving:
         return [one for one in found if not events or one["event"] in events]
 
     def holds(self) -> set[str]:
-        """Names of the runs that it has begun and not ended; a log says once what ends many of one pipeline."""
+        """Names of the runs that it has begun and not ended. A log says once what fails many of one pipeline."""
         held: set[str] = set()
         for one in self.told("run_claimed", *ENDS):
             held.add(one["run"]) if one["event"] == "run_claimed" else held.discard(one["run"])

@@ -134,7 +134,8 @@ def shared_once(replicas: Replicas) -> list[float]:
         until(replicas.is_done, "all windows")
         replicas.require_once()
         stopped.send(signal.SIGCONT)
-        until(lambda: stopped.told("run_fenced"), "the stopped one to see that it lost its runs")
+        until(lambda: not stopped.holds(), "the stopped one to see that it lost its runs")
+        assert stopped.told("run_fenced")
         for one in (stopped, last):
             one.send(signal.SIGTERM)
             assert one.ended() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -21,6 +22,7 @@ from service.events import (
     PhaseRetried,
     RowsRead,
     RunFenced,
+    RunLeft,
     TargetCleaned,
     TickNoted,
 )
@@ -245,6 +247,32 @@ def test_what_was_held_back_comes_out_with_the_next_event_after_ten_seconds():
 def test_what_was_held_back_comes_out_at_the_end():
     log = Log().hear(look_failed(0), look_failed(1), DaemonStopped(0))
     assert [written["event"] for written in log.written] == ["look_failed", "look_failed", "daemon_stopped"]
+
+
+async def test_what_was_held_back_comes_out_after_ten_seconds_though_nothing_else_is_told(monkeypatch):
+    log = Log().hear(look_failed(0), look_failed(1))
+    log.clock.now += 11
+    monkeypatch.setattr("service.logs.REPEATS_SECONDS", 0)
+    keeping = asyncio.create_task(log.lines.keep())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    assert [written["message"] for written in log.written] == ["nobody there, try 0", "nobody there, try 1"]
+
+
+def test_what_was_held_back_for_less_than_ten_seconds_still_waits():
+    log = Log().hear(look_failed(0), look_failed(1))
+    log.clock.now += 9
+    log.lines.remind()
+    assert len(log.written) == 1
+
+
+def test_each_run_that_went_into_other_hands_is_told_of_g6():
+    """A process that slept loses many runs of a pipeline at once: what became of each stands in the log."""
+    lost = [kind(run(number=n), "lost") for n in range(3) for kind in (RunFenced, RunLeft)]
+    told = [(written["event"], written["run"]) for written in Log().hear(*lost).written]
+    assert told == [(NAMES[type(event)], event.run.name) for event in lost]
 
 
 def test_errors_that_differ_are_all_written():
