@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter
 
 from service.config import template
+from service.daemon.settings import FILE, DaemonSettings
 from service.live import CHANGES
 from service.reference import Setting, kinds, members, settings
 from service.settings import PipelineConfig
@@ -15,6 +16,7 @@ from state.settings import Secret
 
 SECRET = "secret: `{env: NAME}` or `{file: PATH}`"
 FORMATS: Mapping[str, str] = {"path": "path", "date-time": "instant"}
+DAEMON = "Of the process that `sluiceway serve` is: beside the pipelines' files, read when it starts. None needed."
 LONGEST = 40
 """Characters of a default that still fit into a cell; the docstring says the others in words."""
 
@@ -31,6 +33,7 @@ def configuration_page(made: str) -> str:
             parts.append("\n\n".join([title, section.text, rows(settings(group, (name,)))]))
     plain = [Setting((name,), "", field) for name, field in PipelineConfig.model_fields.items()]
     parts.insert(2, "\n\n".join(["## At the top", rows(setting for setting in plain if not setting.groups)]))
+    parts.append(f"## The daemon: {FILE}\n\n{DAEMON}\n\n{rows(settings(DaemonSettings))}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -16,6 +16,7 @@ from service import exit_codes
 from service.cli.commands import app
 from service.cli.reference import JSON_KEYS, RUN_KEYS, commands, main, pages
 from service.config import json_schema
+from service.daemon.settings import DaemonSettings
 from service.reference import settings
 from service.report import RunReport
 from tests.cli.shell import ROOT, sluiceway
@@ -65,7 +66,7 @@ def test_help_fits_the_terminal(name, columns, monkeypatch):
 
 def test_every_setting_is_on_its_page():
     page = pages()["configuration.md"]
-    plain = [setting for setting in settings() if not setting.groups]
+    plain = [setting for setting in (*settings(), *settings(DaemonSettings)) if not setting.groups]
     assert [setting.path for setting in plain if f"| `{setting.path}` |" not in page] == []
     assert [setting.path for setting in plain if not setting.text] == []
 

@@ -13,8 +13,10 @@ import duckdb
 
 from service.demo.server import search_server
 from tests.docs.markdown import README, ROOT, blocks
+from tests.servers.mariadb import free_port
 
 FILES = "Your own data: files into DuckDB"
+DAEMON = "As a daemon"
 SEARCH = "Your own data: Elasticsearch or OpenSearch into DuckDB"
 ORDERS = [
     {"customer": "Ada", "amount": 12.5, "updated_at": "2025-03-01T09:00:00Z"},
@@ -68,6 +70,16 @@ def test_files_into_duckdb(tmp_path):
     with duckdb.connect(tmp_path / "shop/warehouse.duckdb") as connection:
         found = connection.execute("SELECT order_id, customer, amount::VARCHAR FROM orders ORDER BY 1").fetchall()
     assert found == [(1, "Ada", "14.00"), (2, "Ben", "8.00")]
+
+
+def test_the_daemon_is_asked_and_told_to_stop(tmp_path):
+    commands = "\n".join([commands_below(FILES)[0], *commands_below(DAEMON)])
+    for port in ("8080", "8081"):
+        assert commands.count(port) >= 2
+        commands = commands.replace(port, str(free_port()))
+    said = typed(commands, tmp_path)
+    assert '"name":"orders","paused":false,"is_well":true' in said
+    assert 'sluiceway_looks_total{pipeline="orders",result="ok"}' in said
 
 
 def test_a_search_server_into_duckdb(tmp_path):
