@@ -1,8 +1,8 @@
 """Keeping claims alive: one task renews all leases of the process in one statement.
 
-The worker's own deadline is on the monotonic clock and counted from before the renewal was sent, so a
+The worker's own deadline is on a clock that never goes back, and counted from before the renewal was sent, so a
 paused or slow worker believes itself dead before anybody else may take its run. Each lease has a watch of its own:
-a renewal that gets no answer keeps nobody alive.
+a renewal that gets no answer keeps nobody alive, and a write that gets none is given up with its lease.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from state.drive import DriveTable
 from state.errors import LeaseLost, SluicewayError, TransientError, UnknownOutcome
@@ -25,6 +26,8 @@ RENEWALS_PER_LEASE, RENEWALS_PER_LEASE_IN_NEED = 3, 12
 SOONEST_SECONDS = 0.01
 """A deadline is judged no more often: timers of the event loop may come a little early."""
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,7 @@ class Lease:
         self._claim = claim
         self._clock = clock
         self._writing = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
         self.deadline = deadline
         self.lost = False
 
@@ -53,8 +57,24 @@ class Lease:
             raise LeaseLost(f"the lease of {self.run.name} is lost; another worker may own it now")
 
     async def checkpoint(self, change: Callable[[Run], Run]) -> Run:
-        """Store `change(run)`; complete even if the caller is cancelled meanwhile. Raises `LeaseLost`."""
-        return await finish(self._checkpoint(change))
+        """Store `change(run)`, as `whole` does. Raises `LeaseLost`."""
+        return await self.whole(self._checkpoint(change))
+
+    async def whole(self, write: Coroutine[Any, Any, T]) -> T:
+        """Await a write for the run to its end, even if the caller is cancelled meanwhile.
+
+        One whose lease is lost is withdrawn: it is void, and a drive table that does not answer keeps no walker.
+        """
+        task = asyncio.create_task(write)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await finish(task)
+
+    def lose(self) -> None:
+        """From now on nothing is written for the run."""
+        self.lost = True
+        for write in self._writes:
+            write.cancel()
 
     async def _checkpoint(self, change: Callable[[Run], Run]) -> Run:
         async with self._writing:
@@ -64,8 +84,9 @@ class Lease:
 
     @asynccontextmanager
     async def closing(self) -> AsyncIterator[Claim]:
-        """Hold the pen for a last write (fail, release) so that no checkpoint runs beside it."""
+        """Hold the pen for a last write (fail, release): no checkpoint runs beside it. Raises `LeaseLost`."""
         async with self._writing:
+            self.require()
             yield self._claim
 
 
@@ -147,5 +168,5 @@ class LeaseKeeper:
 
     def _drop(self, lease: Lease) -> None:
         if lease in self._held and not lease.lost:
-            lease.lost = True
+            lease.lose()
             self._held[lease].cancel()

@@ -17,6 +17,7 @@ from service import functions
 from service.bench import Bench, Stopping, utc_now
 from service.events import (
     CleaningFailed,
+    Event,
     PhaseFinished,
     PhaseStarted,
     RunFailed,
@@ -38,8 +39,7 @@ from state.errors import (
     TransientError,
     UnknownOutcome,
 )
-from state.finishing import finish
-from state.model import Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
+from state.model import Claim, Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
 
 _log = logging.getLogger(__name__)
 """Tracebacks for `--debug`; an operator reads the failure in the drive table."""
@@ -64,6 +64,8 @@ class Walk:
         self._phase = Phase.STALE_PIPELINE_HANDLING
         self._started = utc_now()
         self._ending = False
+        self._told = False
+        """Whether the end of this attempt was told: each is, once, whatever ends it."""
 
     async def run(self) -> Run:
         """Walk; returns the run as stored at the end.
@@ -74,15 +76,28 @@ class Walk:
         try:
             return await self._to_its_end()
         except asyncio.CancelledError:
-            if not self._bench.lease.lost:
-                if not self._ending:
-                    await self._release()
-                raise
-            fenced = self._fenced(LeaseLost("the lease ran out before it could be renewed"))
+            await self._leave()
             task = asyncio.current_task()
-            if task is not None and task.uncancel():
-                raise  # told to stop besides
-            return fenced
+            if not self._bench.lease.lost or (task is not None and task.uncancel()):
+                raise  # told to stop, perhaps besides
+            return self._bench.run
+
+    async def _leave(self) -> None:
+        """What a cancellation leaves: the run is let go of, if it is this process's still, and that is told."""
+        try:
+            if not (self._bench.lease.lost or self._ending):
+                await self._release()
+        finally:  # a run that is being let go of may be lost, and that cancels once more
+            if not self._told:
+                self._cut_short()
+
+    def _cut_short(self) -> None:
+        if not self._bench.run.unfinished:
+            self._tell(RunFinished(self._bench.run))
+        elif self._bench.lease.lost:
+            self._fenced(LeaseLost("the lease ran out before it could be renewed"))
+        else:
+            self._tell(RunLeft(self._bench.run, "told to stop before its end could be stored"))
 
     async def _to_its_end(self) -> Run:
         """The same, but for what a cancellation leaves."""
@@ -124,7 +139,7 @@ class Walk:
         run = await self._bench.lease.checkpoint(
             lambda run: msgspec.structs.replace(run, status=status, failure=None)
         )
-        self._bench.emit(RunFinished(run))
+        self._tell(RunFinished(run))
         return run
 
     async def _perform(self, phase: Phase) -> bool:
@@ -223,9 +238,8 @@ class Walk:
             return self._fenced(lost)
         except SluicewayError as refused:
             refused.add(f"the end of {bench.run.name} could not be stored: in {self._phase}, {error.message}")
-            bench.emit(RunLeft(bench.run, refused.message))
+            self._tell(RunLeft(bench.run, refused.message))
             raise
-        bench.emit(RunFailed(failed, failure))
         return failed
 
     async def _stored(self, failure: Failure, run: Run, retry_in: timedelta | None) -> Run:
@@ -234,12 +248,16 @@ class Walk:
         async with bench.lease.closing() as claim:
             self._ending = True
             return await retrying(
-                lambda: finish(
-                    bench.drive.fail(claim, run, failure, retry_in=retry_in, quarantine=retry_in is None)
-                ),
+                lambda: bench.lease.whole(self._failed(claim, run, failure, retry_in)),
                 bench.retry,
                 bench.on_retry(self._phase),
             )
+
+    async def _failed(self, claim: Claim, run: Run, failure: Failure, retry_in: timedelta | None) -> Run:
+        """Told with the write, which is done whole: a stop may come meanwhile, and a person is waited for."""
+        failed = await self._bench.drive.fail(claim, run, failure, retry_in=retry_in, quarantine=retry_in is None)
+        self._tell(RunFailed(failed, failure))
+        return failed
 
     def _in_a_row(self, error: SluicewayError) -> int:
         """Attempts that ended by this error in a row, since an operator last looked."""
@@ -277,24 +295,31 @@ class Walk:
     async def _release(self) -> Run:
         """Let the run go; one that cannot be let go is taken over when its lease ends, and hinders no stop."""
         if not self._bench.run.unfinished:  # the last checkpoint was under way when the stop came
-            self._bench.emit(RunFinished(self._bench.run))
+            self._tell(RunFinished(self._bench.run))
             return self._bench.run
         self._ending = True
         try:
             async with self._bench.lease.closing() as claim:
-                run = await finish(self._bench.drive.release(claim, claim.run))
+                return await self._bench.lease.whole(self._released(claim))
         except LeaseLost as error:
             return self._fenced(error)
         except SluicewayError as error:
             _log.debug("%s keeps its owner until the lease ends", self._bench.run.name, exc_info=True)
-            self._bench.emit(RunLeft(self._bench.run, error.message))
+            self._tell(RunLeft(self._bench.run, error.message))
             return self._bench.run
-        self._bench.emit(RunReleased(run))
+
+    async def _released(self, claim: Claim) -> Run:
+        run = await self._bench.drive.release(claim, claim.run)
+        self._tell(RunReleased(run))
         return run
 
     def _fenced(self, error: LeaseLost) -> Run:
-        self._bench.emit(RunFenced(self._bench.run, error.message))
+        self._tell(RunFenced(self._bench.run, error.message))
         return self._bench.run
+
+    def _tell(self, end: Event) -> None:
+        self._told = True
+        self._bench.emit(end)
 
 
 def with_record(run: Run, phase: Phase, status: PhaseStatus, outcome: Outcome) -> Run:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from service.app import drive_of
-from service.events import RunFenced, RunFinished, RunReleased
+from service.events import Event, PhaseStarted, RunFailed, RunFenced, RunFinished, RunLeft, RunReleased
 from service.lease import RENEWALS_PER_LEASE
 from state.errors import LeaseLost, TransientError
-from state.model import RunStatus
+from state.model import Phase, RunStatus
 from state.owner import owner_name
 from state.sqlite import SqliteDrive
 from tests.lifecycle.world import World, events, merged
@@ -32,6 +32,8 @@ def run(config, record):
     return {}
 """
 LEASE_SECONDS = 3
+
+ENDS = RunFinished | RunFailed | RunFenced | RunReleased | RunLeft
 
 
 @pytest.fixture
@@ -182,3 +184,78 @@ async def test_a_run_whose_last_checkpoint_is_under_way_when_the_stop_comes_is_t
     assert run.status is RunStatus.COMPLETED
     assert isinstance(heard[-1], RunFinished)
     assert not any(isinstance(event, RunFenced | RunReleased) for event in heard)
+
+
+def silent_once(monkeypatch, name: str) -> asyncio.Event:
+    """The drive table never answers a call, the first time; the event tells that it was asked."""
+    call, asked = getattr(SqliteDrive, name), asyncio.Event()
+
+    async def never(drive: SqliteDrive, *given: object, **more: object) -> object:
+        if asked.is_set():
+            return await call(drive, *given, **more)
+        asked.set()
+        return await asyncio.Event().wait()
+
+    monkeypatch.setattr(SqliteDrive, name, never)
+    return asked
+
+
+def ends(heard: list[Event]) -> list[type[Event]]:
+    """How each attempt ended, as it was told."""
+    return [type(event) for event in heard if isinstance(event, ENDS)]
+
+
+@pytest.mark.parametrize("write", ["checkpoint", "fail", "release"])
+async def test_a_run_that_is_lost_while_the_drive_table_never_answers_is_told_as_fenced_g6(
+    tmp_path: Path, monkeypatch, write
+):
+    """A process that slept comes to its end: nobody waits for a write that would be void."""
+    limits, phases = {"lease_seconds": 1}, {"audit": {"function": "json:loads"}} if write == "fail" else {}
+    world, heard = World(tmp_path, {"windows": {"width": "2h"}, "limits": limits, "phases": phases}), []
+    world.write("day", events(100))
+    asked = silent_once(monkeypatch, write)
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if write == "release" and isinstance(event, PhaseStarted) and event.phase is Phase.AUDIT:
+            task.cancel()
+
+    task = asyncio.create_task(world.run_due(emit=hear))
+    await asked.wait()
+    lost = silent_once(monkeypatch, "renew")
+    await asyncio.wait([task])
+    assert lost.is_set()
+    assert ends(heard)[:1] == [RunFenced]
+    assert task.cancelled() == (write == "release")
+
+
+async def test_a_failure_that_is_being_stored_when_the_stop_comes_is_told_k2(tmp_path: Path, monkeypatch):
+    """An operator is waited for, and is told so."""
+    world = World(tmp_path, {"windows": {"width": "2h"}, "phases": {"audit": {"function": "json:loads"}}})
+    world.write("day", events(100))
+    waits, go_on = held_up(monkeypatch, "fail", lambda *_: True)
+    heard: list[Event] = []
+    task = asyncio.create_task(world.run_due(emit=heard.append))
+    await waits.wait()
+    await stopped(task, go_on)
+    [run] = await asyncio.to_thread(world.runs)
+    assert (run.status, ends(heard)) == (RunStatus.FAILED, [RunFailed])
+
+
+async def test_a_run_whose_end_cannot_be_stored_when_the_stop_comes_is_told_as_left_k2(
+    tmp_path: Path, monkeypatch
+):
+    async def fail(*_given: object, **_more: object) -> None:
+        failing.set()
+        await asyncio.sleep(0)
+        raise TransientError("locked")
+
+    world = World(tmp_path, {"windows": {"width": "2h"}, "phases": {"audit": {"function": "json:loads"}}})
+    world.write("day", events(100))
+    failing, heard = asyncio.Event(), list[Event]()
+    monkeypatch.setattr(SqliteDrive, "fail", fail)
+    task = asyncio.create_task(world.run_due(emit=heard.append))
+    await failing.wait()
+    await stopped(task, asyncio.Event())
+    [run] = await asyncio.to_thread(world.runs)
+    assert (run.status, ends(heard)) == (RunStatus.RUNNING, [RunLeft])
