@@ -86,6 +86,11 @@ async def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted]) -> Name:
     return table
 
 
+def stage_kinds(want: Sequence[Wanted]) -> dict[str, str]:
+    """The columns of a stage table: name → type."""
+    return {**{column.name: column.staged for column in want}, **STAGE_OWN}
+
+
 def stage_columns(want: Sequence[Wanted], *, large: bool = False) -> str:
     """The columns of a stage table, for CREATE TABLE."""
     kinds = [f"{quoted(column.name)} {declared(column.staged, large=large)}" for column in want]

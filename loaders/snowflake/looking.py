@@ -122,8 +122,10 @@ async def held(work: Work, attempt: Attempt, stage: Name) -> Held | None:
     needed = work.rules.key if work.merging else (work.rules.cursor,)
     if have is None or any(name not in have.columns for name in needed) or not there:
         return None
-    rows = work.staged(stage)
-    if work.merging:
+    rows = stage.sql if stage == work.empty else work.staged(stage)
+    if work.merging and stage == work.empty:  # it has no rows, and the columns of whoever made it last
+        [(one, other)] = await work.session.rows(f"SELECT (SELECT COUNT(*) FROM {rows}), 0")
+    elif work.merging:
         keys = f"SELECT DISTINCT {work.rules.keys} FROM {rows} r"
         match = " AND ".join(f"t.{quoted(name)} = s.{quoted(name)}" for name in work.rules.key)
         staged = f"SELECT COUNT(*) FROM ({keys}) s"

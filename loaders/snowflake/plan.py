@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from loaders.snowflake.copying import stage_kinds
 from loaders.snowflake.names import LOADED, RUN_NAME, R
 from loaders.snowflake.rows import RowRules, instant, within_window
 from loaders.snowflake.schema import Table, Wanted, value_for, wanted
@@ -18,13 +20,15 @@ from state.snowflake.names import Name, quoted
 
 @dataclass(frozen=True)
 class Plan:
-    """`values`: target column → SQL over `r`, a row of the stage; what else the target has is left alone.
+    """`rows`: the staged rows in a FROM. `values`: target column → SQL over `r`, one of them; what else the target
+    has is left alone.
     `variants`: those of `values` that are VARIANT. `parsed`: columns of JSON text that become one. `in_window`:
     SQL that is true for a row of the run's window, with two parameters. `mark`: what the transaction left in the
     fence. `at`: when."""
 
     work: Work
     stage: Name
+    rows: str
     values: dict[str, str]
     variants: frozenset[str]
     parsed: tuple[Wanted, ...]
@@ -42,9 +46,14 @@ class Plan:
         return self.work.target
 
     @property
-    def rows(self) -> str:
-        """The staged rows in a FROM."""
-        return self.work.staged(self.stage)
+    def transformed(self) -> bool:
+        """Whether `rows` went through a user's SQL."""
+        return self.work.settings.transform is not None and not self.shared
+
+    @property
+    def shared(self) -> bool:
+        """Whether the stage table is the one that the pipeline's runs without rows share."""
+        return self.stage == self.work.empty
 
     @property
     def inserted(self) -> str:
@@ -79,6 +88,7 @@ def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attemp
     return Plan(
         work,
         stage,
+        no_rows(stage, want) if stage == work.empty else work.staged(stage),
         values,
         frozenset(name for name in values if have.columns[name] == VARIANT),
         tuple(column for column in want if column.json and have.columns[column.name] == VARIANT),
@@ -87,3 +97,10 @@ def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attemp
         mark,
         datetime.now(UTC),
     )
+
+
+def no_rows(table: Name, want: Sequence[Wanted]) -> str:
+    """The rows of a run that has none, in a FROM: in the columns of its contract, which the shared `table` may
+    lack, for another process may have made it anew for a contract of its own."""
+    nulls = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in stage_kinds(want).items())
+    return f"(SELECT {nulls} FROM {table.sql} WHERE FALSE)"

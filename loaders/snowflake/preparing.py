@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loaders.snowflake.copying import STAGE_OWN, stage_columns
+from loaders.snowflake.copying import stage_columns, stage_kinds
 from loaders.snowflake.evolving import Alone, Evolution
 from loaders.snowflake.looking import exists
 from loaders.snowflake.names import Names, spelled
@@ -86,12 +86,12 @@ async def stage_there(session: Session, names: Names) -> bool:
 
 async def require_empty(work: Work, made: Made, contract: Contract, want: Sequence[Wanted]) -> None:
     """The stage table that the pipeline's runs without rows share: in the contract's columns, for a function
-    of a user's that reads it."""
+    of a user's that reads it. No statement of ours names its columns: they may be of another process's contract
+    by now."""
     if made.empty == contract.digest:
         return
-    columns = {**{column.name: column.staged for column in want}, **STAGE_OWN}
     found = await look(work.session, work.empty)
-    if found is None or dict(found.columns) != columns:
+    if found is None or dict(found.columns) != stage_kinds(want):
         kinds = stage_columns(want, large=work.settings.large_values)
         with work.port("loader.prepare.empty"):
             await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {work.empty.sql} ({kinds})")

@@ -89,7 +89,7 @@ async def counted(plan: Plan, queries: Sequence[str], before: str = "") -> list[
 def lost(plan: Plan) -> str:
     """Staged rows that the transform does not give again, with their key, file and number: as many rows as before
     may be others."""
-    if plan.work.settings.transform is None:
+    if not plan.transformed:
         return "SELECT 0"
     named = ", ".join([*(f"r.{quoted(name)}" for name in plan.rules.key), f"r.{FILE}", f"r.{ROW}"])
     return (
@@ -137,6 +137,12 @@ def require_as_counted(plan: Plan, counts: MergeCounts, told: Mapping[str, Any])
 
 def require_rows(plan: Plan, staged: int, transformed: int) -> None:
     """A transform changes rows; one that drops or adds some would cut the proof."""
+    if staged and plan.shared:
+        raise RestartAttempt(
+            f"{plan.stage} has {staged} rows: runs without rows share it, and it must be empty",
+            hint="Nothing was written; remove those rows, and find out who writes there.",
+            code="stage_rows",
+        )
     if staged != transformed:
         raise ContractError(
             f"target_system.transform makes {transformed} rows of the {staged} of {plan.attempt.name}",
