@@ -1,14 +1,16 @@
 """Keeping claims alive: one task renews all leases of the process in one statement.
 
-The worker's own deadline is on a clock that never goes back, and counted from before the renewal was sent, so a
-paused or slow worker believes itself dead before anybody else may take its run. Each lease has a watch of its own:
-a renewal that gets no answer keeps nobody alive, and a write that gets none is given up with its lease.
+The worker's own deadline is on a clock that never goes back, nor stands while the machine sleeps, and counted from
+before the renewal was sent, so a paused or slow worker believes itself dead before anybody else may take its run.
+Each lease has a watch of its own: a renewal that gets no answer keeps nobody alive, and a write that gets none is
+given up with its lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -26,9 +28,17 @@ RENEWALS_PER_LEASE, RENEWALS_PER_LEASE_IN_NEED = 3, 12
 SOONEST_SECONDS = 0.01
 """A deadline is judged no more often: timers of the event loop may come a little early."""
 
+CLOCK = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+"""On Linux the monotonic clock stands still while the machine sleeps, and others take its runs meanwhile."""
+
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
+
+
+def awake_or_asleep() -> float:
+    """Seconds of a clock that never goes back and counts the sleep of the machine."""
+    return time.clock_gettime(CLOCK)
 
 
 class Lease:
@@ -97,7 +107,7 @@ class LeaseKeeper:
         self,
         drive: DriveTable,
         lease: timedelta,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = awake_or_asleep,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._drive = drive
@@ -112,9 +122,13 @@ class LeaseKeeper:
         """Leases that this process has now."""
         return len(self._held)
 
+    def now(self) -> float:
+        """Seconds of the clock that leases end by."""
+        return self._clock()
+
     @asynccontextmanager
     async def hold(self, claim: Claim, asked_at: float) -> AsyncIterator[Lease]:
-        """A `Lease`, renewed while the context is open; `asked_at`: monotonic, before the claim was sent."""
+        """A `Lease`, renewed while the context is open; `asked_at`: by `now`, before the claim was sent."""
         lease = Lease(self._drive, claim, asked_at + self._lease.total_seconds(), self._clock)
         task = asyncio.current_task()
         if task is None:

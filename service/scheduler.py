@@ -72,6 +72,12 @@ class Scheduler:
         if self._scheduler.get_job(pipeline) is not None:
             self._scheduler.remove_job(pipeline)
 
+    def catch_up(self) -> None:
+        """Tick if the time has come by the wall clock: timers of the event loop count neither the sleep of a
+        machine nor a clock that is set."""
+        if self._scheduler.running:
+            self._scheduler.wakeup()
+
     def close(self) -> None:
         """Stop; nothing that is under way is waited for or cancelled, because a tick does nothing but wake."""
         if self._scheduler.running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -209,7 +208,7 @@ class Worker:
 
         None if there was none to claim.
         """
-        asked_at = time.monotonic()
+        asked_at = keeper.now()
         claim = await self.tried(lambda: self._claimed(run, only))
         return None if claim is None else await self._walk(keeper, claim, asked_at)
 

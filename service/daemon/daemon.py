@@ -191,6 +191,7 @@ class Daemon:
     async def _keep_reloading(self) -> NoReturn:
         while True:
             await asyncio.sleep(self.settings.reload_seconds)
+            self.scheduler.catch_up()
             await self.reload()
 
     def _begin(self, config: PipelineConfig) -> None:

@@ -28,6 +28,7 @@ from service.events import (
 from state.model import Phase, RunStatus
 from state.sqlite import SqliteDrive
 from tests.lifecycle.world import HOUR, START, World, events, merged
+from tests.unit.test_scheduler import FiveYearsLater
 
 
 class Heard(list):
@@ -163,6 +164,19 @@ def test_a_configuration_that_turns_bad_leaves_its_pipeline_as_it_was(tmp_path):
             await heard.until(lambda all_: all_.of(ConfigRefused))
             assert list(daemon.pipelines) == ["events"]
             assert not heard.of(PipelineRemoved)
+
+    asyncio.run(go())
+
+
+def test_a_machine_that_slept_ticks_within_the_seconds_of_a_reload_s3(tmp_path, monkeypatch):
+    enrol(tmp_path, world(tmp_path, "events", windows={"schedule": "* * 29 2 *"}))
+
+    async def go():
+        async with serving(tmp_path, reload_seconds=0.05) as (_daemon, heard, _task):
+            await heard.until(finished(2))
+            looks = len(heard.of(Looked))
+            monkeypatch.setattr("apscheduler.schedulers.base.datetime", FiveYearsLater)
+            await heard.until(lambda all_: len(all_.of(Looked)) > looks)
 
     asyncio.run(go())
 

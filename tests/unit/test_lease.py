@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -15,6 +17,7 @@ from state.model import Claim, Run, RunId, RunKind, Window
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
+SLEEPLESS = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 
 
 def a_claim(number: int = 1) -> Claim:
@@ -73,6 +76,19 @@ async def test_a_worker_past_its_own_deadline_writes_nothing_g6(drive, clock):
     keeper = LeaseKeeper(drive, LEASE, clock)
     async with keeper.hold(a_claim(), asked_at=1000.0) as lease:
         clock.now = 1061.0
+        with pytest.raises(LeaseLost):
+            await lease.checkpoint(lambda run: run)
+    assert drive.stored == []
+
+
+async def test_a_machine_that_slept_past_the_lease_writes_nothing_g6(drive, monkeypatch):
+    """Its timers stood still meanwhile: the lease is judged by a clock that did not."""
+    real, slept = time.clock_gettime, 0.0
+    monkeypatch.setattr(time, "clock_gettime", lambda kind: real(kind) + (slept if kind == SLEEPLESS else 0.0))
+    keeper = LeaseKeeper(drive, LEASE)
+    async with keeper.hold(a_claim(), keeper.now()) as lease:
+        lease.require()
+        slept = LEASE.total_seconds()
         with pytest.raises(LeaseLost):
             await lease.checkpoint(lambda run: run)
     assert drive.stored == []

@@ -96,6 +96,25 @@ async def test_a_machine_that_slept_for_long_is_awake_at_once(scheduler, heard):
     assert heard == [TickNoted("p", "missed")] * MOST_MISSED
 
 
+class FiveYearsLater(datetime):
+    """The wall clock after a sleep that timers did not count."""
+
+    @classmethod
+    def now(cls, tz=None) -> datetime:
+        return datetime.now(tz) + timedelta(days=5 * 366)
+
+
+async def test_a_tick_whose_time_came_while_the_machine_slept_comes_when_the_clock_is_looked_at(
+    scheduler, monkeypatch
+):
+    """S-3: the timer of the event loop would be as much too late."""
+    ticks: list[int] = []
+    scheduler.every("p", "* * 29 2 *", lambda: ticks.append(1))
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", FiveYearsLater)
+    scheduler.catch_up()
+    await until(lambda: ticks)
+
+
 async def test_a_tick_that_fails_is_counted_and_the_next_one_comes(scheduler, heard, monkeypatch):
     """S-4."""
     every(monkeypatch, 0.05)
