@@ -86,11 +86,12 @@ class Transport:
         async with self._slots:
             with self._port(effect):
                 answer = _masked(await self._sent(opened, doing, method, target, body), opened.secrets)
-        if answer.status >= 300 and answer.status not in accept:
-            raise _hidden(
-                refusal(answer.status, answer.headers, answer.body, doing, underway=underway), opened.secrets
-            )
-        return answer
+                if answer.status >= 300 and answer.status not in accept:
+                    raise _hidden(
+                        refusal(answer.status, answer.headers, answer.body, doing, underway=underway),
+                        opened.secrets,
+                    )
+                return answer
 
     async def aclose(self) -> None:
         """Close the connections; harmless when repeated."""
