@@ -13,6 +13,8 @@ import asyncio
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import ModuleType
 from typing import Any
 
@@ -105,7 +107,7 @@ async def call(reference: str, config: Mapping[str, Any], run: Run, *, needs_cou
         if inspect.iscoroutinefunction(function):
             answer = await function(dict(config), record_of(run))
         else:
-            answer = await finish(asyncio.to_thread(function, dict(config), record_of(run)))
+            answer = await finish(_in_a_thread(function, dict(config), record_of(run)))
     except SluicewayError:
         raise
     except Exception as error:
@@ -115,6 +117,15 @@ async def call(reference: str, config: Mapping[str, Any], run: Run, *, needs_cou
             code="user_function",
         ) from error
     return _checked(reference, answer, needs_count=needs_count)
+
+
+async def _in_a_thread(function: Callable[..., Any], *given: object) -> Any:
+    """In a thread of its own: those of the event loop are few and everybody's, and a function may take hours."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="user-function")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, function, *given)
+    finally:
+        thread.shutdown(wait=False)
 
 
 def _checked(reference: str, answer: object, *, needs_count: bool) -> Answer:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -123,3 +126,23 @@ async def test_a_module_that_fails_when_it_is_imported_is_a_configuration_error(
     with pytest.raises(ConfigurationError, match=says) as caught:
         await functions.call("fails_at_import:run", {}, RUN)
     assert "'fails_at_import:run'" in str(caught.value)
+
+
+async def test_a_function_that_takes_long_takes_no_thread_that_others_need_s6():
+    """The loop's own threads serve `/metrics`, pages and Parquet for all pipelines: on two cores there are six."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    began, go_on = asyncio.Event(), threading.Event()
+    given = {"began": began.set, "loop": asyncio.get_running_loop(), "until": go_on}
+    long = asyncio.create_task(functions.call(f"{__name__}:waits", given, RUN))
+    try:
+        async with asyncio.timeout(10):
+            await began.wait()
+            await asyncio.to_thread(lambda: None)
+    finally:
+        go_on.set()
+    assert (await long).figures == {"waited": True}
+
+
+def waits(config, record):
+    config["loop"].call_soon_threadsafe(config["began"])
+    return {"waited": config["until"].wait(60)}
