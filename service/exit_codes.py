@@ -22,7 +22,7 @@ FAILED = 1
 CONFIG = 2
 """Wrong usage or configuration: nothing was started."""
 TRANSIENT = 3
-"""Something was not available; the same command may succeed later."""
+"""Something was not available, or a run was lost to another worker; the same command may succeed later."""
 AUDIT_MISMATCH = 4
 """A count of a proof does not hold."""
 DEFECT = 70
@@ -46,7 +46,10 @@ def of_error(error: SluicewayError) -> int:
 
 
 def of_runs(runs: Sequence[Run]) -> int:
-    """The code for runs that ended; the gravest counts."""
+    """The code for runs as a command left them, each once; the gravest counts.
+
+    One that is PENDING or RUNNING then was lost to another worker: nobody knows yet whether it will be loaded.
+    """
     failed = [run for run in runs if run.status is RunStatus.FAILED]
     if any(run.failure is not None and run.failure.code == "defect" for run in failed):
         return DEFECT
@@ -54,4 +57,10 @@ def of_runs(runs: Sequence[Run]) -> int:
         return AUDIT_MISMATCH
     if any(run.quarantined_at is not None for run in failed):
         return FAILED
-    return TRANSIENT if failed else OK
+    left = any(run.status in (RunStatus.PENDING, RunStatus.RUNNING) for run in runs)
+    return TRANSIENT if failed or left else OK
+
+
+def as_left(ended: Sequence[Run]) -> list[Run]:
+    """Each run once, as its last attempt left it; `ended`: the end of each attempt, in order."""
+    return list({run.id: run for run in ended}.values())

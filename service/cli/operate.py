@@ -170,7 +170,8 @@ def work_and_report(config: Path, pipeline: PipelineConfig, work: Work, *, json:
                 return ended, await worker.unfinished()
 
     with about(pipeline):
-        ended, waiting = until_told_to_stop(go(), console)
+        ends, waiting = until_told_to_stop(go(), console)
+    ended = exit_codes.as_left(ends)
     show_end(console, sorted(ended, key=lambda run: (run.window, run.id.number)), waiting, same_config(config))
     if code := exit_codes.of_runs(ended):
         raise typer.Exit(code)

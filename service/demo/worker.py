@@ -58,7 +58,7 @@ async def load(config: PipelineConfig) -> int:
     """All windows that are due, once; returns the exit code."""
     await backend(config.drive_table).init()
     async with opened(config, tell) as worker:
-        return exit_codes.of_runs(await worker.run_due())
+        return exit_codes.of_runs(exit_codes.as_left(await worker.run_due()))
 
 
 def main(config: Path) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import contextmanager
 
 import pytest
 
 from service import exit_codes
 from service.cli.reference import JSON_KEYS, RUN_KEYS
+from state.errors import RestartAttempt
 from state.model import Phase, RunStatus
 from tests.cli.shell import Pipeline
 from tests.lifecycle.world import at_start_of, events
@@ -123,6 +125,43 @@ def test_a_failed_audit_names_link_cause_and_command_and_retry_makes_run_two(rea
     assert [run.superseded_by for run in ready.world.runs()] == [2, 0]
     assert rows(ready) == 60
     assert "Run 2 of the same window does it again" in ready.do("show", FIRST).said
+
+
+def test_a_run_that_was_lost_to_another_worker_is_to_be_tried_again_later(ready: Pipeline, monkeypatch):
+    """It is not loaded, as far as this command knows: 0 would say that it is."""
+
+    def take_over() -> None:
+        with sqlite3.connect(ready.root / "drive.sqlite") as drive:
+            drive.execute("UPDATE pipeline_execution_drive SET token = token + 1, owner = 'another'")
+        drive.close()
+
+    @contextmanager
+    def taking_over(_console):
+        yield at_start_of(Phase.AUDIT, take_over)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.cli.operate.narrator", taking_over)
+        answer = ready.do("run", "--window", "2025-11-15T00:00Z/2025-11-15T01:00Z")
+    assert answer.code == exit_codes.TRANSIENT
+    assert "RUNNING" in answer.out
+    assert f"Next: sluiceway run -c {ready.config}" in answer.out
+    assert statuses(ready) == [RunStatus.RUNNING]
+
+
+def test_a_run_that_failed_and_went_on_by_itself_counts_once_as_it_ended(ready: Pipeline, monkeypatch):
+    def doubt() -> None:
+        raise RestartAttempt("what is staged is not what was read", code="stage_rows")
+
+    @contextmanager
+    def doubting(_console):
+        yield at_start_of(Phase.STAGE_TO_TARGET_TRANSFER, doubt)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("service.cli.operate.narrator", doubting)
+        answer = ready.do("run", "--window", "2025-11-15T00:00Z/2025-11-15T01:00Z", "--json")
+    [run] = answer.json["runs"]
+    assert (answer.code, run["status"], run["attempts"], run["token"]) == (exit_codes.OK, "COMPLETED", 2, 2)
+    assert rows(ready) == 60
 
 
 def test_show_of_a_failed_run_names_cause_and_command(ready: Pipeline):
