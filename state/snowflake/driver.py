@@ -5,9 +5,11 @@ Imported before the driver is: it reads the environment when it first connects.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import warnings
+from contextlib import suppress
 
 os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
 # else every first login asks 169.254.169.254 and two host names which cloud this machine stands in
@@ -21,6 +23,10 @@ warnings.filterwarnings("ignore", "`ReauthenticationRequest` currently subclasse
 
 for _name in ("snowflake.connector", "sf_core"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)  # what it tells is raised as well, and told from there
+
+
+CLOSE_SECONDS = 10.0
+"""Longest time of ending a session: the driver has five seconds for that, and is not relied on."""
 
 
 class Connection(aio.SnowflakeConnection):  # type: ignore[misc,unused-ignore]
@@ -39,4 +45,12 @@ class Connection(aio.SnowflakeConnection):  # type: ignore[misc,unused-ignore]
             raise
 
 
-__all__ = ["Connection", "errors"]
+async def closed(connection: Connection) -> None:
+    """End a session; its open transaction is rolled back. Neither a server nor a driver that does not answer is
+    waited for: Snowflake ends it by itself. Raises nothing but a cancellation."""
+    with suppress(errors.Error, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.close(retry=False)
+
+
+__all__ = ["Connection", "closed", "errors"]

@@ -16,7 +16,7 @@ from state.errors import SluicewayError, TransientError
 from state.finishing import finish
 from state.port import Port, direct
 from state.snowflake import login
-from state.snowflake.driver import Connection
+from state.snowflake.driver import Connection, closed
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import doubted, ends_session, explain
 from state.snowflake.login import Login
@@ -128,8 +128,7 @@ class Session:
     async def close(self) -> None:
         """End the session; an open transaction is rolled back. A server that does not answer is not waited for."""
         self.ended = True
-        with suppress(vendor.Error):
-            await self._connection.close(retry=False)
+        await closed(self._connection)
 
     async def lives(self) -> bool:
         """Ask the server whether the session is still there; needs no warehouse."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from state.errors import SluicewayError, TransientError, UnknownOutcome
 from state.finishing import finish
-from state.snowflake.driver import Connection
+from state.snowflake.driver import Connection, closed
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import doubted, ends_session, explain
 from state.snowflake.meanings import SETTLED
@@ -135,5 +135,4 @@ class Submitted:
     async def _leave(self) -> None:
         """End a session that was opened to ask in."""
         if self.moved:
-            with suppress(vendor.Error):
-                await self._connection.close(retry=False)
+            await closed(self._connection)

@@ -791,6 +791,47 @@ async def test_a_cancelled_statement_is_aborted_and_its_session_closed_s8(server
         assert session.id == "1002"
 
 
+@pytest.mark.parametrize("long", [False, True])
+async def test_a_cancelled_statement_of_a_server_that_never_answers_again_keeps_nobody_s8(
+    server, account, monkeypatch, long
+):
+    """A run that is lost comes to its end: neither the abort nor the goodbye is waited for but for seconds."""
+    for place, seconds in (("login.LOGOUT_SECONDS", 1), ("session.ABORT_SECONDS", 0.1)):
+        monkeypatch.setattr(f"state.snowflake.{place}", seconds)
+    arrived, silent = asyncio.Event(), asyncio.Event()
+
+    async def held(request, body):
+        if silent.is_set():
+            arrived.set()
+            await hang(request, body)
+
+    async def use():
+        async with account.session(TAG) as session:
+            silent.set()
+            await session.count("MERGE", long=long)
+
+    server.on_request = held
+    user = asyncio.create_task(use())
+    await arrived.wait()
+    user.cancel()
+    async with asyncio.timeout(60):
+        await asyncio.wait([user])
+    assert user.cancelled()
+
+
+async def test_a_driver_that_never_ends_a_session_keeps_nobody(account, monkeypatch):
+    async def never(*_given, **_more):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("state.snowflake.driver.CLOSE_SECONDS", 0.01)
+    async with account.session(TAG) as session:
+        with monkeypatch.context() as patched:
+            patched.setattr("state.snowflake.driver.Connection.close", never)
+            await session.close()
+        assert session.ended
+        await session.close()
+
+
 async def test_one_statement_at_a_time(server, account):
     under_way, most = 0, 0
 
