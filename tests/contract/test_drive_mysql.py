@@ -118,6 +118,24 @@ async def test_a_server_that_never_answers_is_given_up(settings, mariadb):
             assert await drive.create("p", "x", [new(0)])
 
 
+async def test_who_is_cancelled_leaves_a_server_that_never_answers_when_its_answer_is_given_up(settings, mariadb):
+    """A run that is lost comes to its end; who waits for a turn leaves at once."""
+    async with Relay(mariadb.port) as relay:
+        through = settings.model_copy(update={"port": relay.port, "answer_timeout_seconds": 1})
+        async with aclosing(await MysqlDrive.open(through)) as drive:
+            relay.silent = True
+            asked, waits = (asyncio.create_task(drive.create("p", "x", [new(hour)])) for hour in range(2))
+            await asyncio.sleep(0.1)
+            asked.cancel()
+            waits.cancel()
+            await asyncio.wait([asked, waits], return_when=asyncio.FIRST_COMPLETED)
+            assert (asked.done(), waits.cancelled()) == (False, True)
+            await asyncio.wait([asked])
+            assert asked.cancelled()
+            relay.silent = False
+            assert await drive.create("p", "x", [new(0)])
+
+
 async def test_a_connection_that_was_ended_while_idle_is_not_noticed(drive, settings, mariadb):
     mariadb.hang_up(settings.database)
     assert len(await drive.create("p", "x", [new(0)])) == 1
