@@ -8,6 +8,7 @@ import pytest
 
 from service import exit_codes
 from service.cli.commands import app, drive
+from service.cli.reference import commands
 from service.demo import words
 from state.errors import SluicewayError
 from state.model import Phase
@@ -47,6 +48,14 @@ def test_the_readme_has_every_command_and_no_other():
     there |= {f"drive {command.name or command.callback.__name__}" for command in drive.registered_commands}
     told |= {"drive init"} if "`sluiceway drive init`" in README.read_text() else set()
     assert told == there
+
+
+def test_the_readme_names_the_commands_that_take_no_json():
+    [names] = re.findall(r"All but (.*?) take `--json`", README.read_text())
+    without = {
+        name for name, made in commands() if not any("--json" in parameter.opts for parameter in made.params)
+    }
+    assert set(re.findall(r"`([^`]+)`", names)) == without
 
 
 def test_readme_and_runbook_have_every_exit_code():
