@@ -185,6 +185,13 @@ class DaemonStarted(msgspec.Struct, frozen=True):
     version: str
 
 
+class Listening(msgspec.Struct, frozen=True):
+    """A port of the daemon is open; `address` is its URL."""
+
+    what: Literal["health", "admin"]
+    address: str
+
+
 class DrainBegan(msgspec.Struct, frozen=True):
     """The daemon was told to stop: no new claims; `runs` go to their next checkpoint."""
 
@@ -238,6 +245,7 @@ Event = (
     | PipelineRemoved
     | ConfigRefused
     | DaemonStarted
+    | Listening
     | DrainBegan
     | DaemonStopped
     | AdminActed

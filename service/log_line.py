@@ -22,6 +22,7 @@ from service.events import (
     DrainBegan,
     Event,
     FreshnessMissed,
+    Listening,
     Looked,
     LookFailed,
     PartRead,
@@ -99,6 +100,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     behind_seconds: float | None = None
     dry_run: bool | None = None
     what: str = ""
+    address: str = ""
     version: str = ""
     exit_code: int | None = None
     file: str = ""
@@ -319,6 +321,7 @@ DETAILS: Mapping[type, Callable[[Any], Fields]] = {
     FreshnessMissed: late,
     ConfigRefused: refused,
     DaemonStarted: lambda event: {"version": event.version},
+    Listening: lambda event: {"what": event.what, "address": event.address},
     DrainBegan: lambda event: {"runs": event.runs},
     DaemonStopped: lambda event: {"exit_code": event.exit_code},
     AdminActed: acted,

@@ -29,6 +29,7 @@ from service.events import (
     Event,
     FreshnessBack,
     FreshnessMissed,
+    Listening,
     LookFailed,
     PipelineAdded,
     PipelineRemoved,
@@ -45,6 +46,7 @@ from state.masking import mask
 
 __all__ = ["Lines", "Masking", "in_background", "libraries", "log_lines", "mask"]
 
+PORTS = {"health": "probes and metrics", "admin": "status page and admin API"}
 REPEATS_SECONDS = 10.0
 """An error is written at most once in this time."""
 
@@ -237,7 +239,7 @@ def about_daemon(event: Event) -> str:
         case PipelineRemoved(pipeline=pipeline):
             return f"{pipeline}: attended to no more, its file is gone"
         case ConfigRefused(file=file, problems=problems):
-            return clean(f"{file} is refused, its last valid form goes on: {'; '.join(problems)}")
+            return clean(f"{file} is refused; its last valid form, if any, goes on: {'; '.join(problems)}")
     return about_process(event)
 
 
@@ -245,12 +247,15 @@ def about_process(event: Event) -> str:
     match event:
         case DaemonStarted(version=version):
             return f"sluiceway {version} started"
+        case Listening(what=what, address=address):
+            return f"{PORTS[what]}: {address}"
         case DrainBegan(runs=runs):
             return f"told to stop: {runs} runs go to their next checkpoint"
         case DaemonStopped(exit_code=exit_code):
             return f"stopped with exit code {exit_code}"
         case AdminActed(actor=actor, action=action, pipeline=pipeline, subject=subject, result=result):
-            return clean(f"{pipeline}: {actor} asked for {action} {subject}: {result}")
+            asked = f"{actor} asked for {action} {subject}".rstrip()
+            return clean(f"{pipeline}: {asked}: {result}" if pipeline else f"{asked}: {result}")
     return ""
 
 

@@ -16,6 +16,7 @@ from service.admin.v1 import operations
 from service.daemon.actions import Actions
 from service.daemon.daemon import Daemon
 from service.daemon.pulse import Pulse
+from service.events import Listening
 
 NO_TOKENS = (
     "no token is configured, so the admin API lets nobody in: set admin.read_tokens and admin.operate_tokens"
@@ -34,6 +35,7 @@ async def opened_ports(daemon: Daemon, pulse: Pulse, metrics: Metrics) -> AsyncI
         health = await ports.enter_async_context(
             listening(probes, settings.health.host, settings.health.port, "health")
         )
+        daemon.emit(Listening("health", url(settings.health.host, health)))
         if not settings.admin.enabled:
             yield health, None
             return
@@ -44,4 +46,11 @@ async def opened_ports(daemon: Daemon, pulse: Pulse, metrics: Metrics) -> AsyncI
         actions, release = Actions(daemon, admin.most_windows), version("sluiceway")
         page = Page(daemon, actions, release)
         app = admin_app(operations(daemon, actions), tokens, page, release)
-        yield health, await ports.enter_async_context(listening(app, admin.host, admin.port, "admin"))
+        port = await ports.enter_async_context(listening(app, admin.host, admin.port, "admin"))
+        daemon.emit(Listening("admin", url(admin.host, port)))
+        yield health, port
+
+
+def url(host: str, port: int) -> str:
+    """Where a port is, as it is typed."""
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"

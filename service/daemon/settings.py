@@ -22,7 +22,7 @@ class Health(Group):
     host: str = "0.0.0.0"
     """Address to listen on. Default 0.0.0.0: probes and Prometheus come from outside."""
     port: Port = 8080
-    """Port; 0 takes a free one. Default 8080."""
+    """Port; 0 takes a free one, which the log names. Default 8080."""
 
 
 class Admin(Group):
@@ -33,7 +33,7 @@ class Admin(Group):
     host: str = "127.0.0.1"
     """Address to listen on. Default 127.0.0.1: only this machine."""
     port: Port = 8081
-    """Port; 0 takes a free one. Default 8081."""
+    """Port; 0 takes a free one, which the log names. Default 8081."""
     read_tokens: tuple[Secret, ...] = ()
     """Bearer tokens that may look, as references to files or variables. Default none."""
     operate_tokens: tuple[Secret, ...] = ()

@@ -11,7 +11,9 @@ import logging
 import aiohttp
 
 from service.admin import auth
+from service.admin.ports import url
 from service.daemon.settings import Admin
+from service.events import DaemonStarted, Listening
 from state.settings import Secret
 from tests.integration.test_admin_api import OPERATE, READ, api
 from tests.lifecycle.test_daemon import enrol, world
@@ -218,6 +220,21 @@ def test_no_secret_of_any_setting_is_in_any_answer_x4_x9(tmp_path, monkeypatch):
                 assert not any(value[:-1] in text for text in said), name
 
     asyncio.run(go())
+
+
+def test_the_ports_that_were_taken_are_told(tmp_path, monkeypatch):
+    """Port 0 takes a free one: which, only the log can say."""
+    (tmp_path / "configs").mkdir()
+
+    async def go():
+        async with api(tmp_path, monkeypatch, wait=lambda heard: heard.of(DaemonStarted)) as (ask, heard):
+            told = {event.what: event.address for event in heard.of(Listening)}
+            assert told["admin"] == f"{ask._base}/"
+            async with aiohttp.request("GET", f"{told['health']}healthz") as answer:
+                assert answer.status == 200
+
+    asyncio.run(go())
+    assert url("::1", 8081) == "http://[::1]:8081/"
 
 
 def test_the_admin_port_is_off_the_net_unless_somebody_opens_it_x1():

@@ -21,6 +21,7 @@ from service.events import (
     Event,
     FreshnessBack,
     FreshnessMissed,
+    Listening,
     Looked,
     LookFailed,
     PartRead,
@@ -198,6 +199,8 @@ def whole_story() -> list[Event]:
     """One of everything: the pipeline `flights`, beside it `quiet` of which nothing is heard."""
     return [
         DaemonStarted("0.1.0"),
+        Listening("health", "http://0.0.0.0:8080/"),
+        Listening("admin", "http://127.0.0.1:8081/"),
         PipelineAdded("quiet"),
         PipelineAdded("flights"),
         *whole_run(),

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from service.events import (
+    AdminActed,
     ConfigRefused,
     DaemonStopped,
     Event,
@@ -320,6 +321,11 @@ def test_every_event_of_the_daemon_is_a_sentence():
         assert bool(log.said) != (NAMES[type(event)] in quiet), event
     for what in ("missed", "overlapping", "failed"):
         assert what in Log(as_json=False).hear(TickNoted("p", what)).said[0]
+
+
+def test_an_act_on_no_pipeline_names_none():
+    [said] = Log(as_json=False).hear(AdminActed("ann", "reload", "", "", "r-1", "asked")).said
+    assert said.endswith("Z ann asked for reload: asked")
 
 
 def test_a_message_cannot_look_like_a_line_of_its_own():
