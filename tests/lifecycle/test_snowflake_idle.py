@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from service.app import opened
+from service.daemon.attendant import Attendant
+from service.events import Looked
 from service.lease import LeaseKeeper
 from state.model import RunStatus
 from tests.lifecycle.snowflake_world import world_at
+from tests.lifecycle.test_daemon import Heard, finished, serving, write
 from tests.lifecycle.world import events
 from tests.snowflake.running import Place
 
@@ -79,6 +82,36 @@ async def test_an_idle_hour_asks_snowflake_nothing_n10(place: Place, tmp_path: P
         assert len(sessions) > 1, "there is nobody who could ask"
         assert not any(one["parameters"]["CLIENT_SESSION_KEEP_ALIVE"] for one in sessions)
         keeping.cancel()
+
+
+async def test_a_daemon_that_looks_twelve_times_and_finds_nothing_due_asks_snowflake_nothing_n10(
+    place: Place, tmp_path: Path, requests
+):
+    """Target and drive table are there; what is due is told by the source's clock and by what the daemon knows."""
+    world = await asyncio.to_thread(world_at, place, tmp_path, {"windows": {"width": "2h"}}, "snowflake")
+    await asyncio.to_thread(world.write, "day", events(100))
+    (tmp_path / "configs").mkdir()
+    write(tmp_path, world)
+    async with serving(tmp_path, health={"port": 0}, admin={"port": 0}) as (daemon, heard, _serving):
+        await heard.until(finished(1))
+        attendant = daemon.pipelines["events"].attendant
+        assert attendant is not None
+        await look(attendant, heard)
+        before = await quiet(requests)
+        with clock_of_the_loop() as pass_an_hour:
+            for _ in range(12):
+                await look(attendant, heard)
+            await pass_an_hour()
+            assert await quiet(requests) == before
+        assert world.user in {one["user"] for one in place.server.get("/test/sessions")}, "nobody could ask"
+        assert attendant.looked.unfinished == 0
+
+
+async def look(attendant: Attendant, heard: Heard) -> None:
+    """As a tick of the schedule does; until it has looked."""
+    looked = len(heard.of(Looked))
+    attendant.tick()
+    await heard.until(lambda said: len(said.of(Looked)) > looked)
 
 
 async def test_a_claimed_run_is_what_is_heard_of_n10(place: Place, tmp_path: Path, requests):
