@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -23,6 +24,8 @@ from service.daemon.actions import By, Refused
 from state.errors import SluicewayError
 
 LARGEST_BODY = 64 * 1024
+BODY_SECONDS = 10.0
+"""Longest time that a body may take to come: it is small, and who sends it byte by byte holds up nothing."""
 KEPT = ("Retry-After", "WWW-Authenticate", "Allow")
 """Headers of an error that are passed on."""
 PAGE = web.AppKey("page", Page)
@@ -32,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 def admin_app(operations: Sequence[Operation], tokens: Tokens, page: Page, version: str) -> web.Application:
     """`/v1`, its document at `/v1/openapi.json`, and the status page."""
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[in_one_form, Gate(tokens)])
+    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[in_one_form, Gate(tokens), whole_in_time])
     app[PAGE] = page
     body = msgspec.json.encode(document(operations, version))
 
@@ -93,6 +96,18 @@ class Gate:
             return problem(request, told, {"WWW-Authenticate": 'Bearer realm="sluiceway"'})
         request[HOLDER] = holder
         return await handler(request)
+
+
+@web.middleware
+async def whole_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Handlers find the body read. Raises `Refused` for one that does not come."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            await request.read()
+    except TimeoutError:
+        hint = "Send the request again, whole."
+        raise Refused(408, "slow", f"the body did not come within {BODY_SECONDS:g} s", hint) from None
+    return await handler(request)
 
 
 def answering(operation: Operation) -> Handler:

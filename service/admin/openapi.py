@@ -13,7 +13,7 @@ from service.admin.auth import Role
 from service.admin.models import Problem
 from service.admin.operations import Operation
 
-ALWAYS = (400, 401, 403, 404, 413, 429, 500, 503)
+ALWAYS = (400, 401, 403, 404, 408, 413, 429, 500, 503)
 """What any operation may answer with besides its own."""
 REF = "#/components/schemas/{name}"
 HEADERS: Mapping[str, Any] = {

@@ -175,3 +175,25 @@ def test_a_body_that_is_not_what_it_must_be_is_refused_in_one_form_x2(tmp_path, 
                 assert told["request_id"] == answer.headers["X-Request-Id"]
 
     asyncio.run(go())
+
+
+def test_a_body_that_does_not_come_is_not_waited_for_x2(tmp_path, monkeypatch):
+    """Who sends it byte by byte would hold a handler for ever."""
+    monkeypatch.setattr("service.admin.app.BODY_SECONDS", 0.1)
+    enrol(tmp_path, world(tmp_path, "events"))
+    gone = asyncio.Event()
+
+    async def slowly():
+        yield b"{"
+        await gone.wait()
+
+    async def go():
+        async with api(tmp_path, monkeypatch) as (ask, _heard):
+            url = f"{ask._base}/v1/pipelines/events/backfills"
+            for kind in ("application/json", "application/x-www-form-urlencoded"):
+                headers = {"Authorization": f"Bearer {OPERATE}", "Content-Type": kind}
+                async with ask._session.post(url, data=slowly(), headers=headers) as answer:
+                    assert answer.status == 408
+            gone.set()
+
+    asyncio.run(go())
