@@ -138,10 +138,10 @@ def _judged(document: Document) -> tuple[PipelineConfig | None, list[Problem]]:
         problems += broken_rules(rest, wrong) if rest else []
     else:
         problems += broken_rules(config)
-    placed = [*document.problems, *(_placed(problem, document.places) for problem in problems)]
-    placed.sort(key=lambda problem: problem.severity is not Severity.ERROR)
-    usable = not any(problem.severity is Severity.ERROR for problem in placed)
-    return config if usable else None, placed
+    found = [*document.problems, *(placed(problem, document.places) for problem in problems)]
+    found.sort(key=lambda problem: problem.severity is not Severity.ERROR)
+    usable = not any(problem.severity is Severity.ERROR for problem in found)
+    return config if usable else None, found
 
 
 def _with_kind_of_stage(data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,7 +204,7 @@ def _copied(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in data.items()}
 
 
-def _placed(problem: Problem, places: Mapping[Keys, Place]) -> Problem:
+def placed(problem: Problem, places: Mapping[Keys, Place]) -> Problem:
     """`problem` with the file and line of its key, or of the nearest group above it."""
     keys: Keys = (
         tuple(int(key) if key.isdecimal() else key for key in problem.path.split(".")) if problem.path else ()

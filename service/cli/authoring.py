@@ -20,7 +20,9 @@ from service.config import (
     write_whole,
 )
 from service.console import Console, write_json
-from service.folder import Judged, configurations, judged
+from service.daemon.fleet import judged_settings
+from service.daemon.settings import FILE, settings_file
+from service.folder import Judged, as_judged, configurations, judged
 from service.problems import Severity
 
 PHASES_MODULE = "my_phases.py"
@@ -46,10 +48,18 @@ def init(file: Path, source: str, target: str, *, phases: bool, force: bool) -> 
     console.line(f"Next: sluiceway validate{same_config(file).replace(' -c', '')}")
 
 
+def judged_all(path: Path) -> list[Judged]:
+    """A file, or every file of a folder; `daemon.yaml` is judged as what it is."""
+    own = settings_file(path) if path.is_dir() else path
+    daemon = [as_judged(own, judged_settings(own)[1])] if own.name == FILE and own.exists() else []
+    if path.is_dir():
+        return [*judged(configurations(path)), *daemon]
+    return daemon or judged([path])
+
+
 def validate(path: Path, *, json: bool) -> None:
     """Judge a file, or each file of a folder. Exits with `CONFIG` if one has an error."""
-    files = [path] if not path.is_dir() else configurations(path)
-    found = judged(files)
+    found = judged_all(path)
     console = Console(json=json)
     if json:
         console.emit({"files": found})

@@ -90,7 +90,7 @@ def init(
 def validate(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE|DIR", envvar=CONFIG_VARIABLE, help="A configuration, or a folder of them."),
+        typer.Argument(metavar="FILE|DIR", envvar=CONFIG_VARIABLE, help="A configuration, or a folder of them and of daemon.yaml."),
     ] = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
-from service.config import load_config
+from service.config import load_config, placed
 from service.config_text import read_file
 from service.daemon.settings import DaemonSettings, settings_file
 from service.folder import Judged, configurations, judged, pipeline_name
-from service.problems import InvalidConfig, Severity, complaints
+from service.problems import InvalidConfig, Problem, Severity, complaints
 from service.settings import PipelineConfig
 from state.errors import ConfigurationError
 
@@ -98,10 +98,19 @@ def daemon_settings(folder: Path) -> DaemonSettings:
     file = settings_file(folder)
     if not file.exists():
         return DaemonSettings()
+    settings, problems = judged_settings(file)
+    if settings is None:
+        raise InvalidConfig(problems, str(file))
+    return settings
+
+
+def judged_settings(file: Path) -> tuple[DaemonSettings | None, tuple[Problem, ...]]:
+    """The daemon's settings in a file, None if they cannot be used; and every problem in it."""
     document = read_file(file)
     if any(problem.severity is Severity.ERROR for problem in document.problems):
-        raise InvalidConfig(document.problems, str(file))
+        return None, document.problems
     try:
-        return DaemonSettings.model_validate(document.data)
+        return DaemonSettings.model_validate(document.data), document.problems
     except ValidationError as error:
-        raise InvalidConfig(complaints(error, document.data, DaemonSettings), str(file)) from None
+        found = complaints(error, document.data, DaemonSettings)
+        return None, tuple(placed(problem, document.places) for problem in found)

@@ -145,6 +145,19 @@ def test_in_a_folder_a_bad_file_never_hides_the_others(tmp_path: Path):
     assert "is no YAML" in shown
 
 
+def test_the_settings_of_a_daemon_are_judged_as_such(tmp_path: Path):
+    sluiceway("init", "a.yaml")
+    (tmp_path / "daemon.yaml").write_text("drain_seconds: 5.0\nmax_runs: 0\nhelth: {port: 1}\n")
+    for path in (".", "daemon.yaml"):
+        answer = sluiceway("validate", path)
+        assert answer.code == exit_codes.CONFIG
+        assert "max_runs daemon.yaml:2" in answer.said
+        assert "Did you mean health?" in answer.said
+    (tmp_path / "daemon.yaml").write_text("max_runs: 2\n")
+    answer = sluiceway("validate", ".")
+    assert (answer.code, answer.out) == (exit_codes.OK, "a.yaml: OK\ndaemon.yaml: OK\n")
+
+
 def test_two_pipelines_of_one_name_are_a_problem_of_both(tmp_path: Path):
     sluiceway("init", "a.yaml")
     sluiceway("init", "b.yaml")
