@@ -90,7 +90,11 @@ def init(
 def validate(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE|DIR", envvar=CONFIG_VARIABLE, help="A configuration, or a folder of them and of daemon.yaml."),
+        typer.Argument(
+            metavar="FILE|DIR",
+            envvar=CONFIG_VARIABLE,
+            help="A configuration, or a folder of them and of daemon.yaml.",
+        ),
     ] = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
