@@ -35,13 +35,15 @@ class Serving:
         quiet = {"health": {"host": "127.0.0.1", "port": 0}, "admin": {"enabled": False}}
         (folder / "configs" / "daemon.yaml").write_text(json.dumps(quiet | settings))
         self.process: subprocess.Popen[bytes] | None = None
+        self.form = "json"
+        """Of the log; all that is told here is read from JSON."""
 
     def start(self, *path: Path, **variables: str) -> Serving:
         """`path`: where a user's functions are found; `variables`: more of the environment."""
         places = os.pathsep.join(map(str, (ROOT, *path)))
         with (self.folder / "log").open("ab") as log:
             self.process = started(
-                [sys.executable, "-m", "service", "serve", self.folder / "configs", "--log", "json"],
+                [sys.executable, "-m", "service", "serve", self.folder / "configs", "--log", self.form],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
