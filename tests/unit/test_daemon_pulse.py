@@ -21,7 +21,11 @@ async def until(true) -> None:
 async def test_a_loop_that_stood_still_is_told_of_until_it_runs_again():
     """Either it is asked before the next beat, or the beat that came too late says so."""
     beats: list[tuple[float, bool]] = []
-    pulse = Pulse(lambda lag: beats.append((lag, pulse.is_stalled)), STALLED)
+
+    def observe(lag: float) -> None:
+        asyncio.get_running_loop().call_soon(lambda: beats.append((lag, pulse.is_stalled)))  # the next beat began
+
+    pulse = Pulse(observe, STALLED)
     beating = asyncio.create_task(pulse.keep())
     await until(lambda: beats and not pulse.is_stalled)
     seen = len(beats)
