@@ -13,6 +13,7 @@ from typing import NoReturn
 from service.daemon.alarms import Alarms
 from service.daemon.freshness import Freshness
 from service.daemon.looks import Health, slot
+from service.daemon.pauses import PAUSE, RESUME, is_paused
 from service.daemon.standing import Standing
 from service.daemon.turns import Turns
 from service.events import Emit, Looked, LookFailed, TickNoted, WindowsOpened
@@ -23,9 +24,7 @@ from service.worker import Worker, is_everybodys
 from state.errors import DuplicateWindow, SluicewayError
 from state.model import Run, RunKind, RunStatus, Window
 
-PAUSES = ("pause", "resume")
-EVENTS = 1000
-"""Operator's actions that are looked through for the last pause."""
+PAUSES = (PAUSE, RESUME)
 LEFT = "left"
 """Names the timer for a run that a walker had to leave as it was: it may be taken up when its lease is over."""
 SOONEST_SECONDS = 1.0
@@ -187,14 +186,16 @@ class Attendant:
         return config.limits.several_machines and config.drive_table.type != "snowflake"
 
     async def _refresh(self, standing: Standing) -> None:
-        """The unfinished runs as they are now, whoever changed them."""
-        self._outdated = False
+        """The unfinished runs and a pause as they are now, whoever changed them."""
+        self._outdated, before = False, self.paused
         standing.asking()
         try:
             standing.replace(await self.worker.unfinished())
+            paused = await is_paused(self.worker, before)
         except SluicewayError:
             self._outdated = True
             raise
+        self.paused = paused if self.paused == before else self.paused  # who was told here meanwhile is newer
         self._asked += 1
         await self._set_timers(standing)
 
@@ -211,8 +212,7 @@ class Attendant:
         loads = await worker.loads()
         await require_same_table(worker, loads)
         await worker.repair(loads)
-        acts = (event.action for event in await worker.drive.events(worker.pipeline, EVENTS))
-        self.paused = next((act for act in acts if act in PAUSES), "resume") == "pause"
+        self.paused = await is_paused(worker)
         standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())
         self.floors = run_floors(loads)
         self._asked += 1

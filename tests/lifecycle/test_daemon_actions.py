@@ -7,10 +7,11 @@ import asyncio
 import pytest
 
 from service.daemon.actions import Actions, By, Refused
+from service.daemon.attendant import Attendant
 from service.events import AdminActed, Looked, PhaseStarted, RunFailed
 from state.model import Phase, RunKind, RunStatus, Window
-from tests.lifecycle.test_daemon import enrol, finished, serving, world
-from tests.lifecycle.world import HOUR, START, at_start_of
+from tests.lifecycle.test_daemon import enrol, finished, serving, world, write
+from tests.lifecycle.world import HOUR, START, World, at_start_of, merged
 
 BY = By("anna", "r1")
 FIRST, BOTH = Window(START, START + HOUR), Window(START, START + 2 * HOUR)
@@ -99,6 +100,31 @@ def test_a_paused_pipeline_claims_nothing_until_it_is_resumed_over_a_restart(tmp
 
     asyncio.run(paused())
     asyncio.run(resumed())
+
+
+def test_a_pause_that_one_daemon_is_told_of_is_known_to_another_at_its_next_look_k1(tmp_path, monkeypatch):
+    """Where machines share a drive table that is asked at each look."""
+    monkeypatch.setattr(Attendant, "_is_shared", True)
+    one = world(tmp_path, "events")
+    enrol(tmp_path, one)
+    elsewhere = merged(one.settings, {"limits": {"spool_directory": f"{tmp_path}/elsewhere/spool"}})
+    (tmp_path / "elsewhere" / "configs").mkdir(parents=True)
+    write(tmp_path / "elsewhere", World(one.root, elsewhere))
+
+    async def go():
+        async with (
+            serving(tmp_path) as (daemon, heard, _task),
+            serving(tmp_path / "elsewhere") as (other, others, _other_task),
+        ):
+            await heard.until(lambda all_: all_.of(Looked))
+            await others.until(lambda all_: all_.of(Looked))
+            there = other.pipelines["events"].attendant
+            for act, paused in ((Actions(daemon, 100).pause, True), (Actions(daemon, 100).resume, False)):
+                await act("events", BY)
+                there.tick()
+                await others.until(lambda _all, paused=paused: there.paused == paused)
+
+    asyncio.run(go())
 
 
 def test_a_cancelled_backfill_skips_what_nobody_has_begun_and_leaves_the_rows(tmp_path):
