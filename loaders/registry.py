@@ -5,7 +5,7 @@ Settings are plain and imported at once; a loader, and its vendor's library with
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -51,9 +51,14 @@ def loader(
     pipeline: str,
     cursor: str,
     port: Port = direct,
+    alone: Callable[[], bool] = lambda: False,
 ) -> Loader:
-    """The loader of a target with its stage, for the runs of `pipeline`; `account` is where a warehouse is."""
+    """The loader of a target with its stage, for the runs of `pipeline`; `account` is where a warehouse is.
+
+    `alone()`: in this process nothing else than loaders opens a target that is a file now.
+    """
     module, name = LOADERS[target.type]
     made: Any = getattr(import_module(module), name)
-    given = [account] if isinstance(target, SnowflakeTarget) else []
-    return made(target, stage, *given, pipeline=pipeline, cursor=cursor, port=port)  # type: ignore[no-any-return]
+    given: list[Any] = [account] if isinstance(target, SnowflakeTarget) else []
+    more: dict[str, Any] = {"alone": alone} if isinstance(target, DuckDBTarget) else {}
+    return made(target, stage, *given, pipeline=pipeline, cursor=cursor, port=port, **more)  # type: ignore[no-any-return]

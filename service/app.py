@@ -69,8 +69,14 @@ def connect(config: PipelineConfig, port: Port = direct) -> Connector:
     return connector(config.source_system, port)
 
 
-def target(config: PipelineConfig, account: Account | None, port: Port = direct) -> Loader:
-    """The loader of the configured target and stage."""
+def target(
+    config: PipelineConfig,
+    account: Account | None,
+    port: Port = direct,
+    *,
+    alone: Callable[[], bool] = lambda: False,
+) -> Loader:
+    """The loader of the configured target and stage. `alone()`: no user's function may open the target now."""
     return loader(
         config.target_system,
         config.stage_system,
@@ -78,6 +84,7 @@ def target(config: PipelineConfig, account: Account | None, port: Port = direct)
         pipeline=config.pipeline_metadata.pipeline_name,
         cursor=config.source_system.cursor,
         port=port,
+        alone=alone,
     )
 
 

@@ -203,6 +203,11 @@ class Phases(Group):
         found: PhaseSettings = getattr(self, phase.value)
         return found
 
+    @property
+    def have_functions(self) -> bool:
+        """Whether any phase is done by a user's function."""
+        return any(self.of(phase).function is not None for phase in Phase)
+
 
 class Limits(Group):
     """Budgets of time, tries and disk."""

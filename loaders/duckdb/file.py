@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from loaders.duckdb.engines import SHARED, Limits
 from loaders.duckdb.errors import explained
-from loaders.duckdb.names import Table, quoted
+from loaders.duckdb.names import Table, quoted, text
 from loaders.duckdb.settings import DuckDBTarget
 from state.errors import ConfigurationError
 from state.port import Port
@@ -40,19 +41,19 @@ class Session:
         """`table` in SQL, with its catalog: a file and a schema may bear the same name."""
         return f"{quoted(self.catalog)}.{quoted(table.schema)}.{quoted(table.name)}"
 
-    def close(self) -> None:
-        self._connection.close()
-
 
 class Database:
     """Where the file is and how it is opened.
 
-    Opening makes a new engine, which costs 10 ms of CPU and more. So where another call `waits` already, the file
+    Opening makes a new engine, which costs 15 ms of CPU and more. So where another call `waits` already, the file
     stays open until that one has it: closed in between, it would be open again before anybody else could see it.
+    Where `shares()` is true, the file is attached to an engine that is there. Only loaders may open it in this
+    process then.
     """
 
-    def __init__(self, target: DuckDBTarget, port: Port) -> None:
+    def __init__(self, target: DuckDBTarget, port: Port, shares: Callable[[], bool] = lambda: False) -> None:
         self._target = target
+        self._shares = shares
         self.path = target.database
         self.port = port
         self.waits: Callable[[], bool] = lambda: False
@@ -64,18 +65,38 @@ class Database:
 
         An open transaction ends with the session, undone.
         """
-        session = None
-        with explained(self.path):
-            try:
-                with self.port(f"loader.{call}.open"):
-                    session = self._open()
-                self.let_go()
-                yield session
-                if self.waits():
-                    self._kept = duckdb.connect(self.path)  # of the engine that is there; it does nothing
-            finally:
-                if session is not None:
-                    session.close()
+        with explained(self.path), ExitStack() as stack:
+            with self.port(f"loader.{call}.open"):
+                self._make_folder()
+                session = Session(stack.enter_context(self._shared() if self._shares() else self._own()))
+                session.rows("SET TimeZone = 'UTC'")
+            self.let_go()
+            yield session
+
+    @contextmanager
+    def _own(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of an engine that this file has to itself."""
+        connection = duckdb.connect(self.path)
+        try:
+            self._limit(connection)
+            yield connection
+            if self.waits():
+                self._kept = duckdb.connect(self.path)  # of the engine that is there; it does nothing
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _shared(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of an engine that serves this file for one call."""
+        self.let_go()
+        limits = Limits(self._target.memory_limit, self._target.threads)
+        connection = SHARED.connect(self.path, limits, self.spill)
+        failed = True
+        try:
+            yield connection
+            failed = False
+        finally:
+            SHARED.let_go(self.path, connection, failed=failed)
 
     def let_go(self) -> None:
         """Close the file if it was kept open for a call that did not come."""
@@ -83,7 +104,7 @@ class Database:
         if kept is not None:
             kept.close()
 
-    def _open(self) -> Session:
+    def _make_folder(self) -> None:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -93,23 +114,14 @@ class Database:
                 code="unusable",
                 path="target_system.database",
             ) from error
-        connection = duckdb.connect(self.path)
-        try:
-            return self._limited(connection)
-        except BaseException:
-            connection.close()
-            raise
 
-    def _limited(self, connection: duckdb.DuckDBPyConnection) -> Session:
+    def _limit(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Limits are set by statement: a second connection of this process must not differ in its config."""
-        session = Session(connection)
-        session.rows(f"SET memory_limit = '{self._target.memory_limit}'")
-        session.rows(f"SET threads = {self._target.threads}")
+        connection.execute(f"SET memory_limit = '{self._target.memory_limit}'")
+        connection.execute(f"SET threads = {self._target.threads}")
         spill = str(self.spill)
-        if session.value("SELECT current_setting('temp_directory')") != spill:  # cannot be set once it is in use
-            session.rows("SET temp_directory = " + "'" + spill.replace("'", "''") + "'")
-        session.rows("SET TimeZone = 'UTC'")
-        return session
+        if connection.execute("SELECT current_setting('temp_directory')").fetchall() != [(spill,)]:
+            connection.execute(f"SET temp_directory = {text(spill)}")  # cannot be set once it is in use
 
     @property
     def spill(self) -> Path:

@@ -42,10 +42,20 @@ ROW_NUMBER = "file_row_number"
 
 
 class DuckDBLoader:
-    """The runs of `pipeline` into one table; `cursor` is the column that windows are cut by."""
+    """The runs of `pipeline` into one table; `cursor` is the column that windows are cut by.
+
+    `alone()`: nothing else than loaders opens the file in this process now, so that they may share engines.
+    """
 
     def __init__(
-        self, target: DuckDBTarget, stage: DuckDBStage, *, pipeline: str, cursor: str, port: Port = direct
+        self,
+        target: DuckDBTarget,
+        stage: DuckDBStage,
+        *,
+        pipeline: str,
+        cursor: str,
+        port: Port = direct,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._target = target
         self._needs = Needs(target.mode, target.key, target.version, cursor)
@@ -53,7 +63,7 @@ class DuckDBLoader:
         self._port = port
         self._names = names(target, stage)
         self._rules = rules(self._needs, cursor_immutable=target.cursor_immutable)
-        self._database = Database(target, port)
+        self._database = Database(target, port, alone)
         self._files = StageFiles(stage.directory, pipeline, port)
         self._thread = CallThread(self._database.let_go)
         self._database.waits = lambda: self._thread.calls_wait

@@ -98,7 +98,8 @@ class Daemon:
         self.scheduler = Scheduler(emit)
         self._found = found
         self.quota = Quota(settings.spool_quota_bytes)
-        self.resources = Resources(self.supervisor, emit, self.quota, port, hear)
+        self._alone = True
+        self.resources = Resources(self.supervisor, emit, self.quota, port, hear, alone=lambda: self._alone)
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._looks = asyncio.Semaphore(LOOKS)
         self._reloading = asyncio.Lock()
@@ -184,6 +185,8 @@ class Daemon:
                 del self.pipelines[name]
                 self.scheduler.forget(name)
                 self.emit(PipelineRemoved(name))
+            functions = [config.phases.have_functions for config in self.fleet.configs.values()]
+            self._alone = not any(functions)
             for config in changes.begin:
                 self._begin(config)
             return changes

@@ -43,16 +43,27 @@ class Place:
 
 
 class Resources:
-    """Use as a context manager; everything is closed at its end. `quota`: what all spools may hold together."""
+    """Use as a context manager; everything is closed at its end. `quota`: what all spools may hold together.
+
+    `alone()`: no pipeline has a user's function, which might open a target that is a file.
+    """
 
     def __init__(
-        self, supervisor: Supervisor, emit: Emit, quota: Quota, port: Port = direct, hear: Hear | None = None
+        self,
+        supervisor: Supervisor,
+        emit: Emit,
+        quota: Quota,
+        port: Port = direct,
+        hear: Hear | None = None,
+        *,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._supervisor = supervisor
         self._emit = emit
         self._quota = quota
         self._port = port
         self._hear = hear
+        self._alone = alone
         self._owner = owner_name()
         self._accounts: dict[str, Account] = {}
         self._places: dict[str, Place] = {}
@@ -81,7 +92,7 @@ class Resources:
         account = await self._account(config)
         place = await self._place(config, account)
         keeper = self._keeper(place, config)
-        async with aclosing(target(config, account, self._port)) as sink:
+        async with aclosing(target(config, account, self._port, alone=self._alone)) as sink:
             with self._spool(config) as spool:
                 yield (
                     Worker(

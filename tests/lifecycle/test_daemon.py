@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
+import duckdb
 import pytest
 
 from service.daemon import daemon as daemon_module
@@ -26,6 +27,7 @@ from service.events import (
     RunReleased,
 )
 from state.model import Phase, RunStatus
+from state.port import Port, direct
 from state.sqlite import SqliteDrive
 from tests.lifecycle.world import HOUR, START, World, events, merged
 from tests.unit.test_scheduler import FiveYearsLater
@@ -77,7 +79,7 @@ def write(root, one: World, name: str = "") -> None:
 
 @asynccontextmanager
 async def serving(
-    root, also: Emit = lambda _event: None, **settings
+    root, also: Emit = lambda _event: None, port: Port = direct, **settings
 ) -> AsyncIterator[tuple[Daemon, Heard, asyncio.Task]]:
     """A daemon on the configurations below `root`; `also` hears its events too."""
     heard = Heard()
@@ -86,7 +88,7 @@ async def serving(
         heard.hear(event)
         also(event)
 
-    daemon = Daemon(root / "configs", DaemonSettings.model_validate(settings), hear)
+    daemon = Daemon(root / "configs", DaemonSettings.model_validate(settings), hear, port=port)
     task = asyncio.create_task(daemon.serve())
     try:
         yield daemon, heard, task
@@ -117,6 +119,32 @@ def test_every_window_of_every_pipeline_is_loaded_once_and_sigterm_ends_with_0(t
     for one in worlds:
         assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
         assert len(one.receipts()) == 2
+
+
+@pytest.mark.parametrize(("with_function", "expected"), [(False, {"refused"}), (True, {"opened"})])
+def test_calls_share_engines_unless_a_function_of_any_pipeline_might_open_a_file_meanwhile(
+    tmp_path, with_function, expected
+):
+    one, two = world(tmp_path, "one"), world(tmp_path, "two", phases={"audit": {"function": "nobodys:function"}})
+    enrol(tmp_path, *([one, two] if with_function else [one]))
+    found = set()
+
+    @contextmanager
+    def port(name):
+        if name == "loader.merge.receipt":
+            try:
+                duckdb.connect(one.database).close()
+                found.add("opened")
+            except duckdb.Error:
+                found.add("refused")
+        yield
+
+    async def go():
+        async with serving(tmp_path, port=port) as (_daemon, heard, _task):
+            await heard.until(finished(2))
+
+    asyncio.run(go())
+    assert found == expected
 
 
 def test_one_bad_configuration_stops_nobody_and_is_told_with_its_problems(tmp_path):
