@@ -18,7 +18,7 @@ from service.admin.keys import HOLDER, REQUEST_ID
 from service.admin.models import Key, Problem
 from service.admin.openapi import document
 from service.admin.operations import Call, Operation
-from service.admin.page.forms import FORM, KEY_FIELD, LEADS_TO, METHOD_FIELD, filled, form_of
+from service.admin.page.forms import FORM, KEY_FIELD, LEADS_TO, METHOD_FIELD, fields_of, filled, form_of
 from service.admin.page.pages import Page
 from service.daemon.actions import By, Refused
 from state.errors import SluicewayError
@@ -100,13 +100,15 @@ class Gate:
 
 @web.middleware
 async def whole_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Handlers find the body read. Raises `Refused` for one that does not come."""
+    """Handlers find the body read. Raises `Refused` for one that does not come, or is no proper one."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             await request.read()
     except TimeoutError:
         hint = "Send the request again, whole."
         raise Refused(408, "slow", f"the body did not come within {BODY_SECONDS:g} s", hint) from None
+    except web.RequestPayloadError:
+        raise Refused(400, "body", "the body is not encoded as its Content-Encoding says") from None
     return await handler(request)
 
 
@@ -145,7 +147,7 @@ def in_a_form(operation: Operation) -> Handler:
     handle = answering(operation)
 
     async def handle_form(request: web.Request) -> web.StreamResponse:
-        fields = await request.post() if request.content_type == FORM else {}
+        fields = await fields_of(request) if request.content_type == FORM else {}
         if fields.get(METHOD_FIELD) != operation.method:
             raise web.HTTPMethodNotAllowed(request.method, {operation.method, "GET"})
         return await handle(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gzip
 import inspect
 import json
 import logging
@@ -19,6 +20,7 @@ from tests.integration.test_admin_api import OPERATE, READ, api
 from tests.lifecycle.test_daemon import enrol, world
 
 EVENTS = "/v1/pipelines/events"
+BEARER = f"Authorization: Bearer {OPERATE}"
 
 
 async def raw(port: int, request: bytes) -> bytes:
@@ -39,7 +41,7 @@ def port_of(ask) -> int:
 
 def head(line: str, *more: str, token: str = OPERATE) -> bytes:
     lines = (f"{line} HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", "Connection: close", *more)
-    return "\r\n".join((*lines, "", "")).encode()
+    return "\r\n".join((*lines, "", "")).encode(errors="surrogateescape")
 
 
 def test_a_guesser_at_one_address_keeps_nobody_out_at_another_x1(tmp_path, monkeypatch):
@@ -165,6 +167,59 @@ def test_an_odd_request_is_refused_and_no_defect(tmp_path, monkeypatch):
                 assert b'File "' not in answer
 
     asyncio.run(go())
+
+
+BYTE = "\udcff"
+"""A byte that is no text, in a header."""
+FORM, JSON = "Content-Type: application/x-www-form-urlencoded", "Content-Type: application/json"
+BROKEN = [
+    ("GET", EVENTS, [f"Authorization: Bearer {BYTE}"], b"", 401),
+    ("GET", EVENTS, [f"Authorization: Basic {BYTE}"], b"", 401),
+    ("GET", EVENTS, ["Authorization: Basic /w=="], b"", 401),
+    ("POST", f"{EVENTS}/backfills", [JSON, f"Idempotency-Key: {BYTE}"], b"{}", 400),
+    ("POST", f"{EVENTS}/backfills", [JSON, "Content-Encoding: gzip"], b"no gzip", 400),
+    ("POST", f"{EVENTS}/backfills", [f"Content-Type: {BYTE}/;;="], b"{}", 400),
+    ("POST", f"{EVENTS}/backfills", [JSON], b'{"from": "\\ud800"}', 400),
+    ("POST", f"{EVENTS}/backfills", [JSON], b'{"from": ' + b"[" * 20_000, 400),
+    ("POST", f"{EVENTS}/backfills", [JSON], b'{"from": ' + b"9" * 20_000 + b"}", 400),
+    ("POST", f"{EVENTS}/backfills", [JSON, "Content-Encoding: gzip"], gzip.compress(b" " * 10_000_000), 413),
+    ("POST", f"{EVENTS}/pause", [f"{FORM}; charset=unheard-of"], b"a=1", 400),
+    ("POST", f"{EVENTS}/pause", [f"{FORM}; charset=utf-16"], b"a=1", 400),
+    ("POST", f"{EVENTS}/pause", [FORM], b"form_token=\xff", 400),
+    ("POST", f"{EVENTS}/pause", [FORM], b"form_token=%ff", 403),
+    ("POST", f"{EVENTS}/backfills/k", [f"{FORM}; charset=rot13"], b"method=DELETE", 400),
+]
+
+UNREADABLE = [
+    head(f"GET {EVENTS}", token="a\0b"),
+    head(f"GET {EVENTS}", "Content-Length: -5"),
+    head(f"GET {EVENTS}", "Content-Length: 5", "Content-Length: 6"),
+    head(f"POST {EVENTS}/pause", "Transfer-Encoding: chunked", token="a-wrong-token") + b"ZZ\r\n",
+    head(f"POST {EVENTS}/pause", "Content-Encoding: br", "Content-Length: 1") + b"x",
+    head(f"GET {EVENTS}/\udcff"),
+]
+"""What is no HTTP."""
+
+
+def test_a_request_that_is_broken_is_refused_and_no_defect_x1(tmp_path, monkeypatch, caplog):
+    enrol(tmp_path, world(tmp_path, "events"))
+
+    async def go():
+        async with api(tmp_path, monkeypatch) as (ask, _heard):
+            for method, path, lines, body, status in BROKEN:
+                own = any(line.startswith("Authorization") for line in lines)
+                more = [*lines, "Connection: close", f"Content-Length: {len(body)}"]
+                started = [f"{method} {path} HTTP/1.1", "Host: x", *([] if own else [BEARER]), *more, "", ""]
+                answer = await raw(port_of(ask), "\r\n".join(started).encode(errors="surrogateescape") + body)
+                assert answer.split(b" ", 2)[1] == str(status).encode(), (lines, body[:20], answer)
+                assert b"Traceback" not in answer
+            for request in UNREADABLE:
+                assert (await raw(port_of(ask), request)).split(b" ", 2)[1] == b"400", request
+
+    asyncio.run(go())
+    assert "a request could not be read: BadHttpMessage" in caplog.text
+    assert not [one for one in caplog.records if one.levelno > logging.WARNING or one.exc_info]
+    assert "a-wrong-token" not in caplog.text
 
 
 def test_a_body_that_is_too_large_or_never_ends_holds_nobody_up_x1(tmp_path, monkeypatch):

@@ -52,9 +52,18 @@ async def form_of(request: web.Request, tokens: FormTokens) -> dict[str, str] | 
             hint = "Send application/json, or the token as Authorization: Bearer TOKEN."
             raise Refused(403, "form", "with Basic authentication only JSON and forms of the page are taken", hint)
         return None
-    fields = {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
+    fields = await fields_of(request)
     tokens.require(request[HOLDER], fields.pop(TOKEN_FIELD, ""))
     return fields
+
+
+async def fields_of(request: web.Request) -> dict[str, str]:
+    """The fields of a form. Raises `Refused` for one that cannot be read."""
+    try:
+        found = await request.post()
+    except (LookupError, UnicodeDecodeError):  # a charset that nobody knows, or another than it says
+        raise Refused(400, "body", "the form is no text in the charset that it names", "Send UTF-8.") from None
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def _require_our_site(request: web.Request) -> None:
