@@ -10,7 +10,8 @@ import msgspec
 
 from service.settings import PipelineConfig
 from service.tick import closed_until
-from state.model import Phase, Run, RunStatus, Window
+from state.model import Run, RunStatus, Window
+from state.summary import Summary
 from state.windows import floor, gaps, reaches_into, tiles
 
 
@@ -45,7 +46,9 @@ class Ledger(msgspec.Struct, frozen=True):
     gaps: tuple[Window, ...]
 
 
-def ledger(config: PipelineConfig, runs: Sequence[Run], now: datetime, *, within: Window | None = None) -> Ledger:
+def ledger(
+    config: PipelineConfig, runs: Sequence[Summary], now: datetime, *, within: Window | None = None
+) -> Ledger:
     """Describe every closed window of the schedule, and every run beyond it; `now` is the source's clock."""
     edge = closed_until(config, now)
     newest = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
@@ -80,16 +83,14 @@ def since_start(config: PipelineConfig, windows: Sequence[Window]) -> Window | N
     return Window(start, last) if last > start else None
 
 
-def entry(window: Window, run: Run | None, holes: Sequence[Window]) -> Entry:
+def entry(window: Window, run: Summary | None, holes: Sequence[Window]) -> Entry:
     """What became of `window`; without a run of its own, runs over other spans may have loaded it all the same."""
     if run is None:
         return Entry(window, Fate.MISSING if reaches_into(holes, window) else Fate.LOADED)
-    audit = run.phases.get(Phase.AUDIT)
-    proof = str(audit.figures.get("validation_status", "")) if audit else ""
-    return Entry(window, fate(run), run.name, run.manifest.rows if run.manifest.complete else None, proof)
+    return Entry(window, fate(run), run.name, run.rows, run.proof)
 
 
-def fate(run: Run) -> Fate:
+def fate(run: Run | Summary) -> Fate:
     if run.status is RunStatus.FAILED and run.quarantined_at is not None:
         return Fate.QUARANTINED
     return Fate.LOADED if run.status is RunStatus.COMPLETED else Fate(run.status.value.lower())

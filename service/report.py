@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from state.errors import AuditMismatch, ReceiptMismatch, UnknownOutcome
-from state.model import Failure, Phase, Run, RunStatus, show_instant
+from state.model import FINISHED, Failure, Phase, Run, RunStatus, show_instant
+from state.summary import Summary
 
 
 class Advice(msgspec.Struct, frozen=True):
@@ -96,23 +97,23 @@ def phase_line(run: Run, phase: Phase) -> PhaseLine:
     return PhaseLine(phase, status, took.total_seconds() if took else None, figures)
 
 
-def safety(run: Run) -> str:
+def safety(run: Run | Summary) -> str:
     """Whether the target can be trusted for this run's window."""
     kind = run.failure.kind if run.failure is not None else ""
     if kind == ReceiptMismatch.kind:
         return "This run wrote nothing: the target holds its receipt for other data, or is another table now."
-    if run.receipt is not None and kind == AuditMismatch.kind:
+    if run.merged and kind == AuditMismatch.kind:
         return "The rows were merged, but a count does not hold any more: do not rely on this window yet."
-    if run.receipt is not None:
+    if run.merged:
         return "The rows are in the target, once; its receipt says so."
     if kind == UnknownOutcome.kind:
         return "It is not known yet whether the merge was committed; nothing can be loaded twice either way."
-    if run.status in (RunStatus.COMPLETED, RunStatus.SKIPPED):
+    if run.status in FINISHED:
         return "The target was not changed by this run."
     return "The target is unchanged: this run has not been merged. What was read and staged is kept."
 
 
-def advice(run: Run, now: datetime) -> Advice:
+def advice(run: Run | Summary, now: datetime) -> Advice:
     """The next safe action for `run`."""
     safe = safety(run)
     span = f"--from {show_instant(run.window.start)} --to {show_instant(run.window.end)}"
@@ -131,14 +132,14 @@ def advice(run: Run, now: datetime) -> Advice:
     return failed(run, now, safe)
 
 
-def running(run: Run, now: datetime, safe: str) -> Advice:
+def running(run: Run | Summary, now: datetime, safe: str) -> Advice:
     if run.lease_expires_at is None or run.lease_expires_at > now:
         until = show_instant(run.lease_expires_at) if run.lease_expires_at else "now"
         return Advice(safe, f"A worker is at it ({run.owner}), with a lease until {until}.")
     return Advice(safe, "Its worker is gone; the next one goes on from the last checkpoint.", "", "sluiceway run")
 
 
-def failed(run: Run, now: datetime, safe: str) -> Advice:
+def failed(run: Run | Summary, now: datetime, safe: str) -> Advice:
     hint = run.failure.hint if run.failure else ""
     if run.quarantined_at is not None:
         return Advice(safe, "Nothing by itself: an operator decides.", hint, f"sluiceway retry {run.name}")

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from state.drive import DriveTable
 from state.errors import ConfigurationError
 from state.model import Run, Window
+from state.summary import Summary
 
 SHOWN = 5
 """Names listed when a RUN is not clear."""
@@ -18,13 +19,17 @@ SHOWN = 5
 async def the_run(drive: DriveTable, pipeline: str, name: str) -> Run:
     """The run of that name, or the only one whose name begins so. Raises `ConfigurationError`.
 
-    The name tells the day of the window, so that a long ledger is only read whole where nothing is found there.
+    A whole name is asked for as it is. The beginning of one tells the day of the window, so that a long ledger is
+    only looked through where nothing is found there.
     """
-    day = day_of(name)
-    there = await drive.runs(pipeline, within=day) if day else []
-    if any(run.name.startswith(name) for run in there):
-        return chosen(there, name)
-    return chosen(await drive.runs(pipeline), name)
+    named = await drive.runs(pipeline, name=name)
+    if not named:
+        day = day_of(name)
+        there = await drive.summaries(pipeline, within=day) if day else []
+        if not any(run.name.startswith(name) for run in there):
+            there = await drive.summaries(pipeline)
+        named = await drive.runs(pipeline, name=chosen(there, name).name)
+    return named[0]
 
 
 def day_of(name: str) -> Window | None:
@@ -39,7 +44,7 @@ def day_of(name: str) -> Window | None:
         return None
 
 
-def chosen(runs: Sequence[Run], name: str) -> Run:
+def chosen(runs: Sequence[Summary], name: str) -> Summary:
     """One of `runs`, as `the_run` chooses."""
     exact = [run for run in runs if run.name == name]
     begun = exact or [run for run in runs if run.name.startswith(name)]

@@ -17,6 +17,7 @@ from service.ledger import Fate, Ledger
 from service.planning import Planned
 from state.checks import Check
 from state.model import MergeCounts, Phase, Run, RunStatus, Window, show_instant
+from state.summary import seconds_in
 
 GOOD, OPEN, BAD, DIM = "green", "yellow", "bold red", "dim"
 
@@ -83,8 +84,7 @@ def ending(run: Run) -> str:
 
 def seconds(run: Run) -> float:
     """Time spent in finished phases, in seconds."""
-    times = [r.finished_at - r.started_at for r in run.phases.values() if r.started_at and r.finished_at]
-    return sum(took.total_seconds() for took in times)
+    return seconds_in((record.started_at, record.finished_at) for record in run.phases.values())
 
 
 def runs_table(runs: Sequence[Run], width: int, at_most: int) -> RenderableType:

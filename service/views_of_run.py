@@ -110,15 +110,15 @@ def failure_panel(report: RunReport, width: int) -> RenderableType:
 
 def told_rows(report: RunReport) -> list[tuple[str, str]]:
     """What failed, where, is data safe, what happens, what to do, each with its name; notifications say it too."""
-    return [*failure_rows(report.failure, report), *advice_rows(report.advice)]
+    return [*failure_rows(report.failure, report.pipeline, report.window), *advice_rows(report.advice)]
 
 
-def failure_rows(failure: Failure | None, report: RunReport) -> list[tuple[str, str]]:
+def failure_rows(failure: Failure | None, pipeline: str, window: str) -> list[tuple[str, str]]:
     if failure is None:
         return []
     return [
         ("what", failure.message),
-        ("where", f"{report.pipeline}, window {report.window}, {failure.phase.value}"),
+        ("where", f"{pipeline}, window {window}, {failure.phase.value}"),
         ("class", f"{failure.kind} ({failure.code})"),
     ]
 
@@ -140,7 +140,10 @@ def trial_report(report: RunReport, phase: Phase, width: int) -> RenderableType:
     ]
     failure = report.failure
     if failure is not None:
-        rows = [*failure_rows(failure, report), ("data", "The real target was not touched.")]
+        rows = [
+            *failure_rows(failure, report.pipeline, report.window),
+            ("data", "The real target was not touched."),
+        ]
         if failure.hint:
             rows.append(("do", failure.hint))
         shown = min(width, PANEL_COLUMNS)

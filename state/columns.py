@@ -25,8 +25,33 @@ from state.model import (
     RunStatus,
     Window,
 )
+from state.summary import Summary, count_in, seconds_in, verdict_in
 
 Row = Mapping[str, Any]
+
+PHASES = tuple(f"{phase.value}_phase" for phase in Phase)
+SUMMARY = (
+    "pipeline_id",
+    "pipeline_name",
+    "pipeline_status",
+    "created_at",
+    "updated_at",
+    "query_window_start_timestamp",
+    "query_window_end_timestamp",
+    "run_kind",
+    "run_number",
+    *PHASES,
+    "failure",
+    "attempts",
+    "owner",
+    "lease_expires_at",
+    "next_attempt_at",
+    "quarantined_at",
+    "superseded_by",
+    "drive_id",
+)
+"""What `summary_in` reads, with `MERGED` beside it: neither the manifest nor the receipt itself."""
+MERGED = "receipt IS NOT NULL AS is_merged"
 
 
 def row_of(run: Run) -> dict[str, Any]:
@@ -83,6 +108,41 @@ def run_of(row: Row) -> Run:
         superseded_by=row["superseded_by"],
         updated_at=instant_of(row["updated_at"]),
     )
+
+
+def summary_in(row: Row) -> Summary:
+    """The run that `row_of` wrote, in short; equal to its `summary_of`."""
+    window = Window(_instant(row["query_window_start_timestamp"]), _instant(row["query_window_end_timestamp"]))
+    told = {name: msgspec.json.decode(text, type=_Told) for name in PHASES if (text := row[name])}
+    read, audit = told.get(f"{Phase.SOURCE_TO_STAGE_TRANSFER}_phase"), told.get(f"{Phase.AUDIT}_phase")
+    return Summary(
+        id=RunId(row["drive_id"], row["pipeline_name"], window, row["run_number"]),
+        name=row["pipeline_id"],
+        kind=RunKind(row["run_kind"]),
+        status=RunStatus(row["pipeline_status"]),
+        created_at=_instant(row["created_at"]),
+        failure=msgspec.json.decode(row["failure"], type=Failure) if row["failure"] else None,
+        attempts=row["attempts"],
+        owner=row["owner"],
+        lease_expires_at=instant_of(row["lease_expires_at"]),
+        next_attempt_at=instant_of(row["next_attempt_at"]),
+        quarantined_at=instant_of(row["quarantined_at"]),
+        superseded_by=row["superseded_by"],
+        updated_at=instant_of(row["updated_at"]),
+        merged=bool(row["is_merged"]),
+        rows=count_in(read and read.rows),
+        proof=verdict_in(audit and audit.validation_status),
+        seconds=seconds_in((one.started_at, one.finished_at) for one in told.values()),
+    )
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """Of a phase's column what a summary says; the decoder passes over the rest."""
+
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    rows: Any = None
+    validation_status: Any = None
 
 
 def text_of(at: datetime | None) -> str | None:

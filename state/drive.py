@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunKind, RunStatus, Window
+from state.summary import Summary
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -136,9 +137,16 @@ class DriveTable(Protocol):
         *,
         statuses: Sequence[RunStatus] = (),
         within: Window | None = None,
+        name: str | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        """Runs by pipeline, status and overlap with `within`, ordered by window and number."""
+        """Runs by pipeline, status, overlap with `within` and whole name, ordered by window and number."""
+
+    async def summaries(self, pipeline: str, *, within: Window | None = None) -> list[Summary]:
+        """Runs of a pipeline that overlap `within`, in short, ordered by window and number.
+
+        Reads no manifest, however many files a run has: cheap enough to show a thousand runs on a page.
+        """
 
     async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
         """The windows that have a run (an unfinished one, if asked), in order, each once.

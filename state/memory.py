@@ -15,6 +15,7 @@ import msgspec
 from state.drive import Event
 from state.model import Claim, Run, RunId, RunKind, RunStatus, Window
 from state.port import Port, direct
+from state.summary import Summary, summary_of
 from state.transactional import Rows, TransactionalDrive
 
 T = TypeVar("T")
@@ -121,7 +122,13 @@ class MemoryRows:
         return [event for event in reversed(self.actions) if event.pipeline == pipeline][:limit]
 
     def runs(
-        self, pipeline: str | None, statuses: Sequence[RunStatus], within: Window | None, limit: int | None
+        self,
+        pipeline: str | None,
+        statuses: Sequence[RunStatus],
+        within: Window | None,
+        limit: int | None,
+        *,
+        name: str | None = None,
     ) -> list[Run]:
         found = [
             run
@@ -129,8 +136,12 @@ class MemoryRows:
             if pipeline in (None, run.id.pipeline)
             and (not statuses or run.status in statuses)
             and (within is None or run.window.overlaps(within))
+            and name in (None, run.name)
         ]
         return sorted(found, key=place)[:limit]
+
+    def summaries(self, pipeline: str, within: Window | None) -> list[Summary]:
+        return [summary_of(run) for run in self.runs(pipeline, (), within, None)]
 
     def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
         runs = self.unfinished(pipeline) if unfinished else self.runs(pipeline, (), None, None)

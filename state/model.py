@@ -73,6 +73,9 @@ class RunStatus(StrEnum):
     FAILED = "FAILED"  # `next_attempt_at`: goes on by itself; `quarantined_at`: an operator decides
 
 
+FINISHED = (RunStatus.COMPLETED, RunStatus.SKIPPED)
+
+
 class PhaseStatus(StrEnum):
     """`status` inside a phase's column of the drive table."""
 
@@ -284,7 +287,11 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def unfinished(self) -> bool:
-        return self.status not in (RunStatus.COMPLETED, RunStatus.SKIPPED) and not self.superseded_by
+        return self.status not in FINISHED and not self.superseded_by
+
+    @property
+    def merged(self) -> bool:
+        return self.receipt is not None
 
     def done(self, phase: Phase) -> bool:
         """True if `phase` needs no further work."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from state.columns import Row, instant_of, row_of, run_of, text_of
+from state.columns import MERGED, SUMMARY, Row, instant_of, row_of, run_of, summary_in, text_of
 from state.drive import Event
 from state.model import Claim, Run, RunId, RunKind, RunStatus, Window
+from state.summary import Summary
 
 TABLE = "pipeline_execution_drive"
 KEY = ("pipeline_name", "query_window_start_timestamp", "query_window_end_timestamp", "run_number", "drive_id")
@@ -25,6 +26,9 @@ ORDER = f"ORDER BY {SPAN}, run_number, pipeline_name, drive_id"
 
 class SqlRows(ABC):
     """Values are bound with `?`. `clock` replaces the database's in tests."""
+
+    by_span, by_name = "", ""
+    """By which index the runs of a pipeline in a span, and a run of a name, are found, where that must be said."""
 
     def __init__(self, drive_id: str, clock: Callable[[], datetime] | None = None) -> None:
         self._drive_id = drive_id
@@ -145,8 +149,31 @@ class SqlRows(ABC):
         return [event_of(row) for row in found]
 
     def runs(
-        self, pipeline: str | None, statuses: Sequence[RunStatus], within: Window | None, limit: int | None
+        self,
+        pipeline: str | None,
+        statuses: Sequence[RunStatus],
+        within: Window | None,
+        limit: int | None,
+        *,
+        name: str | None = None,
     ) -> list[Run]:
+        found = self._found("*", pipeline, statuses=statuses, within=within, name=name, limit=limit)
+        return [run_of(row) for row in found]
+
+    def summaries(self, pipeline: str, within: Window | None) -> list[Summary]:
+        columns = f"{', '.join(SUMMARY)}, {MERGED}"
+        return [summary_in(row) for row in self._found(columns, pipeline, within=within)]
+
+    def _found(
+        self,
+        columns: str,
+        pipeline: str | None,
+        *,
+        statuses: Sequence[RunStatus] = (),
+        within: Window | None = None,
+        name: str | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Row]:
         wanted, values = ["TRUE"], list[Any]()
         if pipeline is not None:
             wanted.append("pipeline_name = ?")
@@ -157,11 +184,16 @@ class SqlRows(ABC):
         if within is not None:
             wanted.append("query_window_start_timestamp < ? AND query_window_end_timestamp > ?")
             values += [text_of(within.end), text_of(within.start)]
-        query = f"SELECT * FROM {TABLE} WHERE {' AND '.join(wanted)} {ORDER}"
+        index = self.by_span if pipeline is not None and within is not None else ""
+        if name is not None:
+            wanted.append("pipeline_id = ?")
+            values.append(name)
+            index = self.by_name
+        query = f"SELECT {columns} FROM {TABLE} {index} WHERE {' AND '.join(wanted)} {ORDER}"
         if limit is not None:
             query += " LIMIT ?"
             values.append(limit)
-        return [run_of(row) for row in self._ask(query, *values)]
+        return self._ask(query, *values)
 
 
 def marks(values: Sequence[Any]) -> str:

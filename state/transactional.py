@@ -16,6 +16,7 @@ from state import rules
 from state.answers import Unheard, repeatable
 from state.drive import Event, NewRun
 from state.model import Claim, Failure, Phase, Receipt, Run, RunId, RunStatus, Window
+from state.summary import Summary
 from state.wishes import Again, Wish
 
 T = TypeVar("T")
@@ -65,9 +66,18 @@ class Rows(Protocol):
         """Operator actions, newest first."""
 
     def runs(
-        self, pipeline: str | None, statuses: Sequence[RunStatus], within: Window | None, limit: int | None
+        self,
+        pipeline: str | None,
+        statuses: Sequence[RunStatus],
+        within: Window | None,
+        limit: int | None,
+        *,
+        name: str | None = None,
     ) -> list[Run]:
         """The first `limit` runs by window and number that match."""
+
+    def summaries(self, pipeline: str, within: Window | None) -> list[Summary]:
+        """Runs that match, in short, by window and number; read without manifests."""
 
     def windows(self, pipeline: str, unfinished: bool) -> list[Window]:
         """Windows that have a run (an unfinished one, if asked), in order, each once."""
@@ -168,9 +178,13 @@ class TransactionalDrive(ABC):
         *,
         statuses: Sequence[RunStatus] = (),
         within: Window | None = None,
+        name: str | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        return await self._read(lambda rows: rows.runs(pipeline, statuses, within, limit))
+        return await self._read(lambda rows: rows.runs(pipeline, statuses, within, limit, name=name))
+
+    async def summaries(self, pipeline: str, *, within: Window | None = None) -> list[Summary]:
+        return await self._read(lambda rows: rows.summaries(pipeline, within))
 
     async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
         return await self._read(lambda rows: rows.windows(pipeline, unfinished))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -17,7 +18,8 @@ from service.ledger import ledger
 from service.report import RunReport, report
 from service.run_names import day_of
 from service.tick import closed_until
-from state.model import Run, Window
+from state.model import Window
+from state.summary import Summary, summary_of
 
 P = "/v1/pipelines/{pipeline}"
 SHOWN_WINDOWS = 1000
@@ -112,8 +114,8 @@ class V1:
     async def windows(self, call: Call) -> models.Windows:
         attendant = self._attendant(call)
         span, closed = self._span(attendant, call.query)
-        runs = await attendant.worker.drive.runs(attendant.pipeline, within=span)
-        found = ledger(attendant.worker.config, runs, closed, within=span)
+        runs = await attendant.worker.drive.summaries(attendant.pipeline, within=span)
+        found = await asyncio.to_thread(ledger, attendant.worker.config, runs, closed, within=span)
         return models.Windows(found.pipeline, found.closed_until, found.entries[-call.query.limit :], found.gaps)
 
     async def gaps(self, call: Call) -> models.Gaps:
@@ -124,9 +126,9 @@ class V1:
         attendant = self._attendant(call)
         wish = call.query
         span, _closed = self._span(attendant, wish)
-        statuses = () if wish.status is None else (wish.status,)
-        runs = await attendant.worker.drive.runs(attendant.pipeline, statuses=statuses, within=span)
-        return models.Runs(tuple(map(line, runs[-wish.limit :])))
+        runs = await attendant.worker.drive.summaries(attendant.pipeline, within=span)
+        wanted = [run for run in runs if wish.status in (None, run.status)]
+        return models.Runs(tuple(map(line, wanted[-wish.limit :])))
 
     async def run(self, call: Call) -> RunReport:
         if day_of(call.path["run"]) is None:
@@ -155,7 +157,7 @@ class V1:
 
     async def retry(self, call: Call) -> RunLine:
         pipeline, name = call.path["pipeline"], call.path["run"]
-        return line(await self._actions.retry(pipeline, name, call.body.from_phase, call.by))
+        return line(summary_of(await self._actions.retry(pipeline, name, call.body.from_phase, call.by)))
 
     async def pause(self, call: Call) -> Done:
         await self._actions.pause(call.path["pipeline"], call.by)
@@ -232,7 +234,7 @@ def view(one: Attended) -> models.Pipeline:
     )
 
 
-def line(run: Run) -> RunLine:
+def line(run: Summary) -> RunLine:
     """A run in short."""
     return RunLine(
         run.name,
@@ -241,7 +243,7 @@ def line(run: Run) -> RunLine:
         run.id.number,
         run.kind.value,
         run.attempts,
-        run.manifest.rows if run.manifest.complete else None,
+        run.rows,
         run.phase_failed,
         run.failure.message if run.failure else "",
         run.quarantined_at,

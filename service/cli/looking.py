@@ -31,6 +31,7 @@ from state.checks import Check
 from state.errors import TransientError
 from state.memory import MemoryDrive
 from state.model import Run, Window
+from state.summary import Summary
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def windows(config: Path, start: datetime | None, end: datetime | None, *, json:
 
 
 def span_within(
-    config: PipelineConfig, runs: Sequence[Run], now: datetime, start: datetime | None, end: datetime | None
+    config: PipelineConfig, runs: Sequence[Summary], now: datetime, start: datetime | None, end: datetime | None
 ) -> Window | None:
     """The asked span, open ends filled from what the ledger can hold. Raises `typer.BadParameter`."""
     if start is None and end is None:
@@ -130,10 +131,10 @@ def span_of(start: datetime | None, end: datetime | None) -> Window | None:
 
 async def runs_and_clock(
     config: PipelineConfig, within: Window | None, note: Callable[[str], None]
-) -> tuple[list[Run], datetime]:
+) -> tuple[list[Summary], datetime]:
     """Runs, and the source's clock; the drive table's where the source does not answer."""
     async with drive_to_look(config) as drive:
-        runs = await drive.runs(config.pipeline_metadata.pipeline_name, within=within)
+        runs = await drive.summaries(config.pipeline_metadata.pipeline_name, within=within)
         try:
             return runs, await asked(config, lambda source: source.now())
         except TransientError as error:

@@ -20,6 +20,7 @@ from service.tick import backfill_windows, closed_until, new_runs
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow, SluicewayError
 from state.model import Phase, Run, RunKind, RunStatus, Window, show_instant
+from state.summary import Summary, summary_of
 
 BACKFILL, CANCEL, RELOAD = "backfill", "cancel", "reload"
 REFUSED = "refused"
@@ -53,7 +54,7 @@ class Backfill(msgspec.Struct, frozen=True):
     span: Window
     windows: tuple[Window, ...]
     dry_run: bool
-    runs: tuple[Run, ...] = ()
+    runs: tuple[Summary, ...] = ()
 
     @property
     def done(self) -> int:
@@ -113,7 +114,7 @@ class Actions:
                         raise
                     return known
             attendant.know(runs)
-            return Backfill(key, pipeline, span, tuple(windows), dry_run=False, runs=tuple(runs))
+            return Backfill(key, pipeline, span, tuple(windows), dry_run=False, runs=tuple(map(summary_of, runs)))
 
     async def progress(self, pipeline: str, key: str) -> Backfill:
         """A backfill with its runs as they are now."""
@@ -131,7 +132,7 @@ class Actions:
             event = await self._event(attendant, by, CANCEL, key, {"unfinished": len(found.runs) - found.done})
             await worker.drive.record(event)
             for run in found.runs:
-                if run.unfinished and run.status is not RunStatus.RUNNING and run.receipt is None:
+                if run.unfinished and run.status is not RunStatus.RUNNING and not run.merged:
                     await self._skip(attendant, run, event)
             return await self.progress(pipeline, key)
 
@@ -231,20 +232,21 @@ class Actions:
             return None
         rivals = [act for act in acts if "from" not in act.details or span_of(act).overlaps(span)]
         windows = backfill_windows(attendant.worker.config, span)
-        newest: dict[Window, Run] = {}
-        for run in await drive.runs(pipeline, within=span):
+        newest: dict[Window, Summary] = {}
+        for run in await drive.summaries(pipeline, within=span):
             cause = next((act for act in rivals if act.at <= run.created_at), None)
             if run.kind is RunKind.BACKFILL and cause is not None and cause.subject == key:
                 newest[run.window] = run
         runs = tuple(newest[window] for window in windows if window in newest)
         return Backfill(key, pipeline, span, tuple(windows), dry_run=False, runs=runs)
 
-    async def _skip(self, attendant: Attendant, run: Run, event: Event) -> None:
+    async def _skip(self, attendant: Attendant, run: Summary, event: Event) -> None:
         """Take a run and put it away; one that somebody has taken or merged meanwhile stays as it is."""
         worker = attendant.worker
+        wanted = run.id
         if run.status is RunStatus.FAILED:
-            run = await worker.drive.reopen(run.id, from_phase=None, run_floor=0, event=event)
-        claim = await worker.drive.claim(attendant.pipeline, worker.owner, worker.lease, run=run.id)
+            wanted = (await worker.drive.reopen(run.id, from_phase=None, run_floor=0, event=event)).id
+        claim = await worker.drive.claim(attendant.pipeline, worker.owner, worker.lease, run=wanted)
         if claim is None:
             return
         if claim.run.receipt is not None:

@@ -40,6 +40,8 @@ class MysqlRows(SqlRows):
     `changed` tells whether something was written; `step` names the transaction, in the rows of its pipelines.
     """
 
+    by_span, by_name = WINDOWS_ALONE, "FORCE INDEX (runs_by_id)"
+
     def __init__(
         self, statements: Statements, drive_id: str, clock: Callable[[], datetime] | None = None, *, writes: bool
     ) -> None:

@@ -19,6 +19,9 @@ from state.mysql.settings import MysqlDriveSettings
 IDLE_SECONDS = 60
 """The server ends a connection that is silent for so long, and its transaction; the next call opens another."""
 
+PACKETS_PER_TURN = 100
+"""Rows that have come are taken without a pause by the driver: some milliseconds, then others get their turn."""
+
 Row = dict[str, Any]
 
 _NUMBERS = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
@@ -30,8 +33,16 @@ class _Connection(aiomysql.Connection):  # type: ignore[misc]
     _reader: asyncio.StreamReader | None
     _writer: asyncio.StreamWriter | None
 
+    _packets = 0
+
     async def open(self) -> None:
         await self._connect()
+
+    async def _read_packet(self, *kind: Any) -> Any:
+        self._packets += 1
+        if self._packets % PACKETS_PER_TURN == 0:
+            await asyncio.sleep(0)
+        return await super()._read_packet(*kind)
 
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:

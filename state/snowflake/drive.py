@@ -8,6 +8,7 @@ docs/decisions/0014-drive-table-in-snowflake.md.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -36,11 +37,13 @@ from state.snowflake.drive_rows import (
     identity,
     identity_sql,
     run_in,
-    utc,
+    span_in,
+    summary_of_row,
 )
 from state.snowflake.names import parse
 from state.snowflake.session import Account, Session
 from state.snowflake.tag import Tag
+from state.summary import Summary
 from state.wishes import Again, Wish
 
 T = TypeVar("T")
@@ -208,14 +211,19 @@ class SnowflakeDrive:
         *,
         statuses: Sequence[RunStatus] = (),
         within: Window | None = None,
+        name: str | None = None,
         limit: int | None = None,
     ) -> list[Run]:
-        sql, values = drive_reading.runs(self._tables, pipeline, statuses, within, limit)
-        return [run_in(row) for row in await self._rows(pipeline, sql, values)]
+        sql, values = drive_reading.runs(self._tables, pipeline, statuses, within, name=name, limit=limit)
+        return await in_a_thread(run_in, await self._rows(pipeline, sql, values))
+
+    async def summaries(self, pipeline: str, *, within: Window | None = None) -> list[Summary]:
+        sql, values = drive_reading.summaries(self._tables, pipeline, within)
+        return await in_a_thread(summary_of_row, await self._rows(pipeline, sql, values))
 
     async def windows(self, pipeline: str, *, unfinished: bool = False) -> list[Window]:
         sql, values = drive_reading.windows(self._tables, pipeline, unfinished)
-        return [Window(utc(start), utc(end)) for start, end in await self._rows(pipeline, sql, values)]
+        return await in_a_thread(span_in, await self._rows(pipeline, sql, values))
 
     async def aclose(self) -> None:
         await self._queue.aclose()
@@ -289,3 +297,8 @@ class SnowflakeDrive:
         )
         rule(seen)
         raise LeaseLost(f"{claim.run.name}: the attempt with token {claim.token} is over")
+
+
+async def in_a_thread(decode: Callable[[Sequence[Any]], T], rows: Sequence[Sequence[Any]]) -> list[T]:
+    """Rows as what they hold; the loop does not stand still for a long history."""
+    return await asyncio.to_thread(lambda: list(map(decode, rows)))

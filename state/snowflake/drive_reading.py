@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from state.columns import SUMMARY
 from state.model import RunId, RunStatus, Window
 from state.snowflake.drive_clock import DriveClock
 from state.snowflake.drive_rows import (
@@ -81,6 +82,8 @@ def runs(
     pipeline: str | None,
     statuses: Sequence[RunStatus],
     within: Window | None,
+    *,
+    name: str | None,
     limit: int | None,
 ) -> Query:
     """The columns of `COLUMNS` of the runs that match."""
@@ -94,9 +97,21 @@ def runs(
     if within is not None:
         wanted.append(OVERLAPS)
         values += [within.end, within.start]
+    if name is not None:
+        wanted.append("d.pipeline_id = ?")
+        values.append(name)
     columns = ", ".join(f"d.{column}" for column in COLUMNS)
     sql = f"SELECT {columns} FROM {tables.runs} AS d WHERE {' AND '.join(wanted)} {ORDER}"
     return sql + ("" if limit is None else f" LIMIT {limit:d}"), values
+
+
+def summaries(tables: Tables, pipeline: str, within: Window | None) -> Query:
+    """What `summary_of_row` takes, of the runs that match."""
+    columns = ", ".join(f"d.{column}" for column in SUMMARY)
+    wanted, values = "d.pipeline_name = ?", list[Any]([pipeline])
+    if within is not None:
+        wanted, values = f"{wanted} AND {OVERLAPS}", [pipeline, within.end, within.start]
+    return f"SELECT {columns}, d.receipt IS NOT NULL FROM {tables.runs} AS d WHERE {wanted} {ORDER}", values
 
 
 def windows(tables: Tables, pipeline: str, unfinished: bool) -> Query:

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from state import versions
-from state.columns import instant_of, row_of, run_of
+from state.columns import SUMMARY, instant_of, row_of, run_of, summary_in
 from state.drive import Event
 from state.errors import ConfigurationError, DuplicateWindow
 from state.memory import MemoryRows
 from state.model import Manifest, Phase, Run, RunId, RunKind, RunStatus, Window
 from state.snowflake.names import Name
+from state.summary import Summary
 from state.windows import overlaps
 
 SETTING = "drive_table.database_schema"
@@ -208,6 +209,18 @@ def run_in(values: Sequence[Any]) -> Run:
     """The run in a row of `COLUMNS`."""
     row = {name: plain(value) for name, value in zip(COLUMNS, values, strict=True)}
     return run_of({**row, "manifest": row["manifest"] or NO_MANIFEST})
+
+
+def summary_of_row(values: Sequence[Any]) -> Summary:
+    """The run in a row of `SUMMARY` and whether it is merged, in short."""
+    *told, merged = map(plain, values)
+    return summary_in({**dict(zip(SUMMARY, told, strict=True)), "is_merged": merged})
+
+
+def span_in(values: Sequence[Any]) -> Window:
+    """The window of a start and an end."""
+    start, end = values
+    return Window(utc(start), utc(end))
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,8 @@ UNFINISHED = "superseded_by = 0 AND pipeline_status NOT IN ('COMPLETED', 'SKIPPE
 class SqliteRows(SqlRows):
     """The rows of one connection, for each of its transactions."""
 
+    by_name = "INDEXED BY runs_by_id"
+
     def __init__(
         self, connection: sqlite3.Connection, drive_id: str, clock: Callable[[], datetime] | None = None
     ) -> None:

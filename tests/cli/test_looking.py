@@ -121,15 +121,21 @@ def test_what_is_not_available_has_its_own_exit_code_and_names_the_pipeline(read
 def test_a_run_is_found_by_its_name_without_reading_a_long_ledger(ready: Pipeline, monkeypatch):
     ready.do("run")
     read = []
-    runs = SqliteDrive.runs
 
-    async def watched(self, *words, **options):
-        found = await runs(self, *words, **options)
-        read.append(len(found))
-        return found
+    def watched(method):
+        async def asked(self, *words, **options):
+            found = await method(self, *words, **options)
+            read.append((method.__name__, len(found)))
+            return found
+
+        return asked
 
     ready.save(windows={"end": "2025-11-17T00:00:00Z"})
     ready.do("run")
-    monkeypatch.setattr(SqliteDrive, "runs", watched)
+    for method in (SqliteDrive.runs, SqliteDrive.summaries):
+        monkeypatch.setattr(SqliteDrive, method.__name__, watched(method))
     assert ready.do("show", "events_20251116_00h_run1", "--json").json["pipeline_id"] == "events_20251116_00h_run1"
-    assert read == [24]
+    assert read == [("runs", 1)]
+    read.clear()
+    assert ready.do("show", "events_20251116_00h", "--json").json["pipeline_id"] == "events_20251116_00h_run1"
+    assert read == [("runs", 0), ("summaries", 24), ("runs", 1)]

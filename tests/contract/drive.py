@@ -6,7 +6,7 @@ judged by `state.owner`, so that a process that really ended is the dead owner.
 
 from __future__ import annotations
 
-from tests.contract import drive_leases, drive_reopen, drive_runs
+from tests.contract import drive_leases, drive_reopen, drive_runs, drive_summaries
 from tests.contract.drive_desk import CLAUSES, Clock, Make
 
-__all__ = ["CLAUSES", "Clock", "Make", "drive_leases", "drive_reopen", "drive_runs"]
+__all__ = ["CLAUSES", "Clock", "Make", "drive_leases", "drive_reopen", "drive_runs", "drive_summaries"]

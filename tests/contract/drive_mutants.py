@@ -5,5 +5,6 @@ from __future__ import annotations
 from tests.contract.drive_mutants_leases import LEASES
 from tests.contract.drive_mutants_reopen import REOPEN
 from tests.contract.drive_mutants_runs import RUNS
+from tests.contract.drive_mutants_summaries import SUMMARIES
 
-MUTANTS = {**RUNS, **LEASES, **REOPEN}
+MUTANTS = {**RUNS, **LEASES, **REOPEN, **SUMMARIES}

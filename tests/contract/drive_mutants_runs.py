@@ -40,25 +40,36 @@ class OldestEvents(Mutant):
 
 
 class Unordered(Mutant):
-    async def runs(self, pipeline=None, *, statuses=(), within=None, limit=None):
-        found = await super().runs(pipeline, statuses=statuses, within=within)
+    async def runs(self, pipeline=None, *, statuses=(), within=None, name=None, limit=None):
+        found = await super().runs(pipeline, statuses=statuses, within=within, name=name)
         return sorted(found, key=lambda run: (run.window, -run.id.number))[:limit]
 
 
 class AnyStatus(Mutant):
-    async def runs(self, pipeline=None, *, statuses=(), within=None, limit=None):
-        return await super().runs(pipeline, statuses=statuses[:1], within=within, limit=limit)
+    async def runs(self, pipeline=None, *, statuses=(), within=None, name=None, limit=None):
+        return await super().runs(pipeline, statuses=statuses[:1], within=within, name=name, limit=limit)
 
 
 class OnlyCovered(Mutant):
-    async def runs(self, pipeline=None, *, statuses=(), within=None, limit=None):
-        found = await super().runs(pipeline, statuses=statuses)
+    async def runs(self, pipeline=None, *, statuses=(), within=None, name=None, limit=None):
+        found = await super().runs(pipeline, statuses=statuses, name=name)
         return [run for run in found if within is None or within.covers(run.window)][:limit]
 
 
 class NoLimit(Mutant):
-    async def runs(self, pipeline=None, *, statuses=(), within=None, limit=None):
-        return await super().runs(pipeline, statuses=statuses, within=within, limit=limit or None)
+    async def runs(self, pipeline=None, *, statuses=(), within=None, name=None, limit=None):
+        return await super().runs(pipeline, statuses=statuses, within=within, name=name, limit=limit or None)
+
+
+class NamesByBeginning(Mutant):
+    async def runs(self, pipeline=None, *, statuses=(), within=None, name=None, limit=None):
+        found = await super().runs(pipeline, statuses=statuses, within=within, limit=limit)
+        return [run for run in found if run.name.startswith(name or "")]
+
+
+class NamesAnywhere(Mutant):
+    async def runs(self, pipeline=None, *, name=None, **wish):
+        return await super().runs(None if name else pipeline, name=name, **wish)
 
 
 class ClosedOnce(Mutant):
@@ -212,6 +223,8 @@ RUNS: dict[str, Make] = {
     "looks within for what is covered": method(OnlyCovered),
     "tells a window for each of its runs": row(windows=repeated),
     "tells what failed as finished": row(windows=without_failed),
+    "finds a run by the beginning of its name": method(NamesByBeginning),
+    "finds a run of a name in any pipeline": method(NamesAnywhere),
     "takes a limit of 0 for none": method(NoLimit),
     "keeps large figures as floats": stored(floats),
     "cuts instants to seconds": stored(milliseconds),

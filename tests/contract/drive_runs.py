@@ -269,6 +269,16 @@ async def a_limit_keeps_the_first_runs(desk: Desk) -> None:
 
 
 @clause
+async def a_run_is_found_by_its_whole_name(desk: Desk) -> None:
+    (run, _, _) = await desk.create(1, 2, 3)
+    await desk.create(5, pipeline="q")
+    assert await desk.drive.runs("p", name=run.name) == [run]
+    assert await desk.drive.runs(name=run.name, within=window(1)) == [run]
+    assert await desk.drive.runs("p", name=run.name[:-1]) == []
+    assert await desk.drive.runs("q", name=run.name) == []
+
+
+@clause
 async def windows_are_told_once_each_and_in_order(desk: Desk) -> None:
     for hour, kind in ((2, RunKind.SCHEDULED), (0, RunKind.SCHEDULED), (2, RunKind.REPAIR)):
         await desk.completed(hour, kind)

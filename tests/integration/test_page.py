@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from types import SimpleNamespace
 
 import aiohttp
@@ -367,7 +368,8 @@ def test_a_drive_table_that_cannot_be_read_is_told_beside_what_is_known(tmp_path
             async def unreachable(*_args, **_options):
                 raise TransientError("the server is away", hint="Start it.", code="unreachable")
 
-            monkeypatch.setattr(browser.drive, "runs", unreachable)
+            for read in ("runs", "summaries"):
+                monkeypatch.setattr(browser.drive, read, unreachable)
             page = await browser.get("/pipelines/events")
             assert "The drive table cannot be read: the server is away" in page
             assert "Start it." in page
@@ -429,26 +431,57 @@ def test_a_backfill_that_cannot_be_planned_is_told_with_what_can(tmp_path, monke
     asyncio.run(go())
 
 
-def test_each_view_asks_the_drive_table_for_runs_once_and_the_overview_asks_nothing(tmp_path, monkeypatch):
+INDEX = "sqlite_autoindex_pipeline_execution_drive_1"
+"""Of the primary key: pipeline, start, end, number."""
+
+
+def test_each_view_asks_for_runs_once_by_an_index_and_only_that_of_one_run_reads_a_manifest(tmp_path, monkeypatch):
     enrol(tmp_path, world(tmp_path, "events"))
 
     async def go():
         async with browsing(tmp_path, monkeypatch) as browser:
             [run, _] = await browser.drive.runs("events")
-            asked = []
-            read = browser.drive._read
-
-            async def counted(step):
-                asked.append(step)
-                return await read(step)
-
-            monkeypatch.setattr(browser.drive, "_read", counted)
-            for path, count in (("/", 0), ("/pipelines/events", 2), (f"/pipelines/events/runs/{run.name}", 2)):
-                asked.clear()
+            said = listened(browser.drive, monkeypatch)
+            for path, asked in {
+                "/": [],
+                "/pipelines/events": [INDEX, "events_by_pipeline"],
+                f"/pipelines/events/runs/{run.name}": ["runs_by_id, USE TEMP B-TREE FOR ORDER BY", ""],
+                "/v1/pipelines/events/windows": [INDEX],
+                "/v1/pipelines/events/runs": [INDEX],
+            }.items():
+                said.clear()
                 await browser.get(path)
-                assert len(asked) == count, path  # the runs; with them the acts, or the clock
+                assert [index_of(browser.drive, query) for query in said] == asked, path
+                wide = [query for query in said if "manifest" in query or "* FROM pipeline_execution" in query]
+                assert len(wide) == path.count("/runs/"), path
 
     asyncio.run(go())
+
+
+def listened(drive, monkeypatch) -> list[str]:
+    """The queries of reads of `drive` from now on."""
+    said, read, connection = list[str](), drive._read, drive._connection
+
+    async def heard(step):
+        def traced(rows):
+            connection.set_trace_callback(said.append)
+            try:
+                return step(rows)
+            finally:
+                connection.set_trace_callback(None)
+
+        return await read(traced)
+
+    monkeypatch.setattr(drive, "_read", heard)
+    return said
+
+
+def index_of(drive, query: str) -> str:
+    """The index by which SQLite finds the rows of a query, and what else it does for it."""
+    with closing(sqlite3.connect(drive._path)) as sql:
+        plan = [line[3] for line in sql.execute(f"EXPLAIN QUERY PLAN {query}")]
+    steps = [re.sub(r"SEARCH \w+ USING INDEX (\w+) .*", r"\1", step) for step in plan]
+    return ", ".join(step for step in steps if step != "SCAN CONSTANT ROW")
 
 
 @pytest.mark.parametrize(("drive", "seconds"), [("sqlite", 5), ("mysql", 5), ("snowflake", 0)])

@@ -14,10 +14,11 @@ from service.admin.page.standings import last_windows
 from service.daemon.actions import Backfill
 from service.daemon.attendant import Attendant
 from service.ledger import Entry, Ledger, entry, ledger
-from service.report import RunReport, report
+from service.report import Advice, RunReport, advice
 from service.tick import closed_until
-from service.views_of_run import told_rows
+from service.views_of_run import advice_rows, failure_rows
 from state.model import Phase, Run, RunStatus, Window
+from state.summary import Summary, summary_of
 from state.windows import Tiling, floor, following
 
 SHOWN_WINDOWS = 1000
@@ -51,7 +52,7 @@ def span_until(attendant: Attendant, end: datetime | None) -> tuple[Window | Non
     return (Window(windows[0].start, windows[-1].end) if windows else None), now
 
 
-def heat_map(attendant: Attendant, runs: Sequence[Run], span: Window, now: datetime, by: str) -> Map:
+def heat_map(attendant: Attendant, runs: Sequence[Summary], span: Window, now: datetime, by: str) -> Map:
     """Every window of `span` with its newest run."""
     config = attendant.worker.config
     tiling = config.windows.tiling()
@@ -87,28 +88,37 @@ def counts(entries: Iterable[Entry]) -> dict[str, int]:
     return found
 
 
-def failures(runs: Sequence[Run], now: datetime, known: Iterable[Run] = ()) -> list[Failed]:
+def failures(runs: Sequence[Summary], now: datetime, known: Iterable[Run] = ()) -> list[Failed]:
     """Failed runs that are not done otherwise; those that wait for an operator first, then the newest, alike ones
     together. `known`: what of other windows is known."""
-    newest = {run.id: run for run in known} | {run.id: run for run in runs}
+    newest = {run.id: summary_of(run) for run in known} | {run.id: run for run in runs}
     failed = [run for run in newest.values() if run.status is RunStatus.FAILED and run.unfinished]
     failed.sort(key=lambda run: (run.quarantined_at is not None, run.window.start), reverse=True)
-    alike: dict[tuple[object, ...], list[Run]] = {}
+    alike: dict[tuple[object, ...], list[Summary]] = {}
     for run in failed:
         why = run.failure
         same = (run.quarantined_at is not None, why and (why.phase, why.kind, why.code, why.message))
         alike.setdefault(same, []).append(run)
     return [
-        Failed(tuple(run.name for run in group), group[0].quarantined_at is not None, told(report(group[0], now)))
+        Failed(tuple(run.name for run in group), group[0].quarantined_at is not None, failed_rows(group[0], now))
         for group in alike.values()
     ]
 
 
+def failed_rows(run: Summary, now: datetime) -> tuple[tuple[str, str], ...]:
+    """What is said of a failed run everywhere, as `told` says it."""
+    return (*failure_rows(run.failure, run.id.pipeline, str(run.window)), *clicked(advice(run, now)))
+
+
 def told(found: RunReport) -> tuple[tuple[str, str], ...]:
     """What is said of a run everywhere, but for commands to type: here are buttons."""
-    advice = found.advice
-    do = "" if advice.do.endswith(":") else advice.do
-    return tuple(told_rows(structs.replace(found, advice=structs.replace(advice, do=do, command=""))))
+    return (*failure_rows(found.failure, found.pipeline, found.window), *clicked(found.advice))
+
+
+def clicked(given: Advice) -> list[tuple[str, str]]:
+    """Advice without commands."""
+    do = "" if given.do.endswith(":") else given.do
+    return advice_rows(structs.replace(given, do=do, command=""))
 
 
 class Box(msgspec.Struct, frozen=True):

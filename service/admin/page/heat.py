@@ -11,8 +11,9 @@ import msgspec
 
 from service.admin.page.words import MARKS, UNPROVEN_SIGN, duration
 from service.ledger import Entry, Fate
-from service.views import number, seconds
-from state.model import Run, ValidationStatus, show_instant
+from service.views import number
+from state.model import ValidationStatus, show_instant
+from state.summary import Summary
 from state.windows import Calendar, Tiling
 
 LEVELS = 4
@@ -51,7 +52,7 @@ class Line(msgspec.Struct, frozen=True):
     blank: int = 0
 
 
-def lines(tiling: Tiling, entries: Sequence[Entry], runs: Mapping[str, Run], by: str) -> tuple[Line, ...]:
+def lines(tiling: Tiling, entries: Sequence[Entry], runs: Mapping[str, Summary], by: str) -> tuple[Line, ...]:
     """`runs` by name; `by`: what the shade tells, `rows` or `seconds`."""
     amounts = [amount(entry, runs, by) for entry in entries]
     known = sorted(value for value in amounts if value is not None)
@@ -90,19 +91,19 @@ def _first(at: datetime, month: int) -> datetime:
     return datetime(at.year, month, 1, tzinfo=UTC)
 
 
-def amount(entry: Entry, runs: Mapping[str, Run], by: str) -> float | None:
+def amount(entry: Entry, runs: Mapping[str, Summary], by: str) -> float | None:
     """Rows or seconds of a loaded window; None for any other."""
     if entry.fate is not Fate.LOADED or entry.run not in runs:
         return None
-    return seconds(runs[entry.run]) if by == "seconds" else float(entry.rows or 0)
+    return runs[entry.run].seconds if by == "seconds" else float(entry.rows or 0)
 
 
-def cell(entry: Entry, runs: Mapping[str, Run], value: float | None, tall: float) -> Cell:
+def cell(entry: Entry, runs: Mapping[str, Summary], value: float | None, tall: float) -> Cell:
     """A window with all that is known of it in its title."""
     run = runs.get(entry.run)
     said = [f"{show_instant(entry.window.start)} to {show_instant(entry.window.end)}", entry.fate.value]
     if run is not None:
-        said += [f"{number(entry.rows)} rows", duration(seconds(run))]
+        said += [f"{number(entry.rows)} rows", duration(run.seconds)]
     if entry.proof:
         said.append(f"proof {entry.proof}")
     doubtful = entry.fate is Fate.LOADED and entry.proof not in ("", ValidationStatus.PASSED)

@@ -108,7 +108,7 @@ class Page:
             lag = timedelta(seconds=windows.safety_lag_seconds)
             return dict(closes=details.first_closing(windows.tiling(), lag))
         try:
-            runs = await drive.runs(pipeline, within=span)
+            runs = await drive.summaries(pipeline, within=span)
             acts = [act for act in await drive.events(pipeline, ACTS) if act.action != live.ACTION]
         except SluicewayError as error:
             return dict(trouble=error)
@@ -171,7 +171,7 @@ class Page:
             pipeline=pipeline,
             backfill=found,
             total=len(found.runs),
-            rows=sum(run.manifest.rows for run in found.runs if run.status is RunStatus.COMPLETED),
+            rows=sum(run.rows or 0 for run in found.runs if run.status is RunStatus.COMPLETED),
             lines=drawn,
             failures=details.failures(found.runs, datetime.now(UTC)),
             limits=LIMITS,
