@@ -19,8 +19,8 @@ from loaders.duckdb.names import quoted, text
 
 HOME = "/"
 """The empty database of an engine: no file's database can be named so."""
-MOST_IDLE = 4
-"""Engines that are kept for calls to come; each takes 4 MiB."""
+MOST_IDLE = 8
+"""Engines that are kept for calls to come, as many as runs are walked at a time; each takes 4 MiB."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Engine:
             home.execute("DETACH memory")  # a file may be named so
             home.execute(f"SET memory_limit = '{limits.memory}'")
             home.execute(f"SET threads = {limits.threads}")
+            home.execute("SET GLOBAL TimeZone = 'UTC'")
         except BaseException:
             home.close()
             raise
@@ -112,8 +113,8 @@ class Engines:
         """Engines that are kept, with no file."""
         return len(self._idle)
 
-    def connect(self, path: Path, limits: Limits, spill: Path) -> duckdb.DuckDBPyConnection:
-        """A connection to the file, until `let_go`. Raises duckdb.Error."""
+    def connect(self, path: Path, limits: Limits, spill: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
+        """A connection to the file, until `let_go`, and the name of its database. Raises duckdb.Error."""
         name = os.path.realpath(path)
         with self._turn(name):
             engine = self._open.get(name)
@@ -126,7 +127,7 @@ class Engines:
                 self._leave(name, engine)
                 raise
             engine.users += 1
-            return connection
+            return connection, engine.catalog
 
     def let_go(self, path: Path, connection: duckdb.DuckDBPyConnection, *, failed: bool) -> None:
         """Close the connection, undoing an open transaction, and the file if it was the last one on it."""

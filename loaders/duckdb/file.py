@@ -18,11 +18,11 @@ from state.port import Port
 
 
 class Session:
-    """One connection. Everything blocks; one thread at a time."""
+    """One connection; `catalog` names its database. Everything blocks; one thread at a time."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, catalog: str | None = None) -> None:
         self._connection = connection
-        self.catalog = str(self.value("SELECT current_database()"))
+        self.catalog = str(self.value("SELECT current_database()")) if catalog is None else catalog
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run a statement; all rows of its answer."""
@@ -68,32 +68,31 @@ class Database:
         with explained(self.path), ExitStack() as stack:
             with self.port(f"loader.{call}.open"):
                 self._make_folder()
-                session = Session(stack.enter_context(self._shared() if self._shares() else self._own()))
-                session.rows("SET TimeZone = 'UTC'")
+                session = stack.enter_context(self._shared() if self._shares() else self._own())
             self.let_go()
             yield session
 
     @contextmanager
-    def _own(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of an engine that this file has to itself."""
+    def _own(self) -> Iterator[Session]:
+        """A session of an engine that this file has to itself."""
         connection = duckdb.connect(self.path)
         try:
             self._limit(connection)
-            yield connection
+            yield Session(connection)
             if self.waits():
                 self._kept = duckdb.connect(self.path)  # of the engine that is there; it does nothing
         finally:
             connection.close()
 
     @contextmanager
-    def _shared(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of an engine that serves this file for one call."""
+    def _shared(self) -> Iterator[Session]:
+        """A session of an engine that serves this file for one call."""
         self.let_go()
         limits = Limits(self._target.memory_limit, self._target.threads)
-        connection = SHARED.connect(self.path, limits, self.spill)
+        connection, catalog = SHARED.connect(self.path, limits, self.spill)
         failed = True
         try:
-            yield connection
+            yield Session(connection, catalog)
             failed = False
         finally:
             SHARED.let_go(self.path, connection, failed=failed)
@@ -122,6 +121,7 @@ class Database:
         spill = str(self.spill)
         if connection.execute("SELECT current_setting('temp_directory')").fetchall() != [(spill,)]:
             connection.execute(f"SET temp_directory = {text(spill)}")  # cannot be set once it is in use
+        connection.execute("SET TimeZone = 'UTC'")
 
     @property
     def spill(self) -> Path:

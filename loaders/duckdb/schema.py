@@ -48,6 +48,9 @@ class Wanted:
     json: bool
 
 
+_spelled: dict[str, str] = {}
+"""Types as DuckDB spells them, by our spelling: five times in a run it would be asked for the same."""
+
 Columns = Mapping[str, Column]
 """Columns by their name in lower case: DuckDB tells no cases apart."""
 
@@ -67,10 +70,10 @@ def columns(session: Session, table: Table) -> dict[str, Column]:
 def wanted(session: Session, schema: pa.Schema) -> list[Wanted]:
     """The columns of a contract, their types spelled as DuckDB itself spells them."""
     kinds = [duck_type(field.name, field.type) for field in schema]
-    if not kinds:
-        return []
-    [spelled] = session.rows("SELECT " + ", ".join(f"typeof(CAST(NULL AS {kind}))" for kind in kinds))
-    return [Wanted(f.name, kind, is_json(f)) for f, kind in zip(schema, spelled, strict=True)]
+    if unknown := [kind for kind in dict.fromkeys(kinds) if kind not in _spelled]:
+        [found] = session.rows("SELECT " + ", ".join(f"typeof(CAST(NULL AS {kind}))" for kind in unknown))
+        _spelled.update(zip(unknown, found, strict=True))
+    return [Wanted(f.name, _spelled[kind], is_json(f)) for f, kind in zip(schema, kinds, strict=True)]
 
 
 def identity(session: Session, table: Table) -> str | None:
