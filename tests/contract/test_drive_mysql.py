@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import aclosing
+from itertools import pairwise
 
 import pytest
 
 from service.lease import LeaseKeeper
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.mysql.drive import MysqlDrive
+from state.mysql.session import PACKETS_PER_TURN
 from state.owner import owner_name
 from tests.contract.drive import CLAUSES, Clock
 from tests.contract.drive_desk import LEASE, dead_owner, event, new
@@ -320,6 +322,23 @@ async def test_a_claim_reads_on_as_far_as_the_run_that_is_due(drive):
     claim = await drive.claim("p", "one", LEASE, run=runs[-1].id)
     assert claim.run.id == runs[-1].id
     assert len(await drive.windows("p", unfinished=True)) == 200
+
+
+async def test_while_many_rows_are_taken_the_loop_has_its_turn_after_some_of_them(drive):
+    """They have come at once, and the driver would take them all without a pause."""
+    await drive.create("p", "x", [new(hour) for hour in range(1000)])
+    taken = [drive._session._connection._packets]
+
+    async def watch() -> None:
+        while True:
+            taken.append(drive._session._connection._packets)
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    assert len(await drive.windows("p")) == 1000
+    watching.cancel()
+    assert taken[-1] - taken[0] > 1000
+    assert max(after - before for before, after in pairwise(taken)) <= PACKETS_PER_TURN
 
 
 async def test_a_dead_owner_is_believed_of_this_host_only(drive):

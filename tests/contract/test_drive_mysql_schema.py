@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from state.errors import ConfigurationError, SluicewayError, TransientError
-from state.model import Run
+from state.model import Run, Window
 from state.mysql import schema
 from state.mysql.drive import MysqlDrive
 from state.mysql.session import Session
@@ -254,11 +254,12 @@ def test_what_is_no_json_or_no_status_is_refused_by_the_database(ask):
 
 
 async def test_long_histories_are_answered_from_an_index(mariadb):
-    """Claims go from one unfinished run to the next in order; windows are told without reading a wide row."""
+    """Claims go from one unfinished run to the next in order; windows are told without reading a wide row. Of runs
+    before a span the index alone is read, and a run is found by its name."""
     settings = mariadb.database()
     await MysqlDrive.init(settings)
     async with aclosing(await MysqlDrive.open(settings)) as drive:
-        await drive.create("p", "x", [new(hour) for hour in range(300)])
+        runs = await drive.create("p", "x", [new(hour) for hour in range(300)])
         mariadb.sql(
             "UPDATE pipeline_execution_drive SET pipeline_status = 'COMPLETED' LIMIT 290",
             database=settings.database,
@@ -275,15 +276,20 @@ async def test_long_histories_are_answered_from_an_index(mariadb):
         await drive.claim("p", "x", LEASE)
         await drive.windows("p")
         await drive.windows("p", unfinished=True)
+        await drive.summaries("p", within=Window(runs[200].window.start, runs[299].window.end))
+        await drive.runs("p", name=runs[250].name)
     plans = {}
     for sql, values in asked:
         if "FROM pipeline_execution_drive" in sql:
             [plan] = mariadb.sql(f"EXPLAIN {sql}", *values, database=settings.database)
             plans[sql[:40] + sql[-60:]] = (plan[5], plan[9])
-    assert [key for key, _extra in plans.values()] == ["unfinished_runs", "windows_of_pipeline", "unfinished_runs"]
-    extras = [extra for _key, extra in plans.values()]
+    [*in_order, (span, found_in_index), (name, _sorted)] = plans.values()
+    assert [key for key, _extra in in_order] == ["unfinished_runs", "windows_of_pipeline", "unfinished_runs"]
+    extras = [extra for _key, extra in in_order]
     assert not [extra for extra in extras if "filesort" in extra or "temporary" in extra], asked
     assert ["Using index" in extra.split("; ") for extra in extras] == [False, True, True]
+    assert (span, name) == ("windows_of_pipeline", "runs_by_id")
+    assert "Using index condition" in found_in_index
 
 
 async def test_only_what_was_done_before_is_passed_over(mariadb, monkeypatch):

@@ -89,8 +89,9 @@ async def test_each_operation_has_the_number_of_statements_that_the_docs_say(dri
         await drive.reopen(failed.id, from_phase=None, run_floor=0, event=event("retry"))
     async with counted(said, "INSERT"):
         await drive.record(event("pause"))
-    async with counted(said, "SELECT SELECT SELECT SELECT SELECT"):
+    async with counted(said, "SELECT SELECT SELECT SELECT SELECT SELECT"):
         await drive.runs("p")
+        await drive.summaries("p")
         await drive.windows("p")
         await drive.events("p")
         await drive.now()
