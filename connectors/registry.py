@@ -32,3 +32,8 @@ def connector(settings: ElasticsearchSettings | FilesSettings, port: Port = dire
     module, name = CONNECTORS[settings.type]
     made: Any = getattr(import_module(module), name)
     return made(settings, port)  # type: ignore[no-any-return]
+
+
+def load(settings: ElasticsearchSettings | FilesSettings) -> None:
+    """Import what they need, which takes up to a second the first time."""
+    import_module(CONNECTORS[settings.type][0])

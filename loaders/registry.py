@@ -62,3 +62,8 @@ def loader(
     given: list[Any] = [account] if isinstance(target, SnowflakeTarget) else []
     more: dict[str, Any] = {"alone": alone} if isinstance(target, DuckDBTarget) else {}
     return made(target, stage, *given, pipeline=pipeline, cursor=cursor, port=port, **more)  # type: ignore[no-any-return]
+
+
+def load(settings: AnyTarget) -> None:
+    """Import what they need, which takes up to a second the first time."""
+    import_module(LOADERS[settings.type][0])

@@ -7,10 +7,10 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors import registry as connectors
 from connectors.base import Connector
-from connectors.registry import connector
+from loaders import registry as loaders
 from loaders.base import Loader
-from loaders.registry import loader
 from loaders.spool import Spool
 from service.events import Emit
 from service.settings import PipelineConfig
@@ -64,9 +64,15 @@ async def drive_to_look(config: PipelineConfig) -> AsyncIterator[DriveTable]:
         yield drive
 
 
+def load(config: PipelineConfig) -> None:
+    """Import what the source and the target need. Blocks up to a second: call it in a thread."""
+    connectors.load(config.source_system)
+    loaders.load(config.target_system)
+
+
 def connect(config: PipelineConfig, port: Port = direct) -> Connector:
     """A connector for one attempt."""
-    return connector(config.source_system, port)
+    return connectors.connector(config.source_system, port)
 
 
 def target(
@@ -77,7 +83,7 @@ def target(
     alone: Callable[[], bool] = lambda: False,
 ) -> Loader:
     """The loader of the configured target and stage. `alone()`: no user's function may open the target now."""
-    return loader(
+    return loaders.loader(
         config.target_system,
         config.stage_system,
         account,

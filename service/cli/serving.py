@@ -20,6 +20,7 @@ from service.daemon.settings import DaemonSettings
 from service.events import Event
 from service.leaving import leave
 from service.logs import Lines, in_background, libraries
+from service.memory import settle
 from service.metrics import Metrics
 from service.notify.courier import Courier, carrying
 from service.notify.settings import Notifications
@@ -27,6 +28,9 @@ from state.errors import ConfigurationError
 
 LAST_WORDS_SECONDS = 10.0
 """How long notifications may still be sent after the last run has ended."""
+
+SETTLED_SECONDS = 10.0
+"""By then a daemon has loaded what it works with."""
 
 
 def serve(folder: Path, log: LogForm) -> None:
@@ -67,6 +71,7 @@ async def serving(folder: Path, settings: DaemonSettings, lines: Lines) -> int:
     metrics.watch_spool(lambda: daemon.quota.used, settings.spool_quota_bytes)
     pulse = Pulse(metrics.observe_lag, settings.loop_stalled_seconds)
     told_to_stop(daemon)
+    asyncio.get_running_loop().call_later(SETTLED_SECONDS, settle)
     async with opened_ports(daemon, pulse, metrics.text), carrying(courier, LAST_WORDS_SECONDS) as carried:
         daemon.supervisor.keep("pulse", pulse.keep())
         daemon.supervisor.keep("log", lines.keep())

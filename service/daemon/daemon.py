@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from loaders.spool import Quota
 from service import exit_codes
+from service.app import load
 from service.daemon.attendant import LAST_SECONDS, Attendant, Found, nobody
 from service.daemon.fleet import Changes, Fleet
 from service.daemon.resources import Hear, Resources
@@ -172,7 +173,7 @@ class Daemon:
         async with self._reloading:
             if self.stop.is_set():
                 return Changes()
-            changes = await asyncio.to_thread(self.fleet.look)
+            changes = await asyncio.to_thread(self._found_in_folder)
             for one in changes.refused:
                 self.emit(ConfigRefused(one.file, tuple(str(problem) for problem in one.problems)))
             changed = [config.pipeline_metadata.pipeline_name for config in changes.begin]
@@ -190,6 +191,13 @@ class Daemon:
             for config in changes.begin:
                 self._begin(config)
             return changes
+
+    def _found_in_folder(self) -> Changes:
+        """What changed there; what new pipelines need is imported, which would hold the event loop."""
+        changes = self.fleet.look()
+        for config in changes.begin:
+            load(config)
+        return changes
 
     async def _keep_reloading(self) -> NoReturn:
         while True:

@@ -28,3 +28,27 @@ def test_arrow_uses_the_systems_allocator_unless_told_otherwise(given, pool):
         [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True, env=environment
     )
     assert done.stdout.strip() == pool
+
+
+SETTLED = """
+import gc
+import sys
+from pathlib import Path
+from service.app import load
+from service.memory import settle
+from service.config import parse_config
+from tests.lifecycle.world import defaults
+homes = ("connectors.files.connector", "loaders.duckdb.loader")
+config = parse_config(defaults(Path("/nowhere")))
+assert not set(homes) & set(sys.modules)
+load(config)
+assert set(homes) <= set(sys.modules)
+before = len(gc.get_objects())
+settle()
+assert gc.get_freeze_count() > 50_000 and len(gc.get_objects()) < before / 50, (before, len(gc.get_objects()))
+"""
+
+
+def test_what_a_daemon_works_with_is_loaded_before_it_is_used_and_is_not_looked_through_again():
+    """Either would hold the event loop: for a second the one, for 50 ms again and again the other."""
+    subprocess.run([sys.executable, "-c", SETTLED], check=True)
