@@ -81,8 +81,9 @@ class Worker:
         return loads
 
     async def unfinished(self) -> list[Run]:
-        """The pipeline's runs that are not done, by window."""
-        return await self.tried(lambda: self.drive.runs(self.pipeline, statuses=UNFINISHED))
+        """The pipeline's runs that are not done, by window; one that another run was made in place of is."""
+        found = await self.tried(lambda: self.drive.runs(self.pipeline, statuses=UNFINISHED))
+        return [run for run in found if run.unfinished]
 
     async def open(self, loads: Loads, only: Window | None = None) -> list[Run]:
         """Create runs for the windows that are due; `loads` as this process repaired the ledger from it."""

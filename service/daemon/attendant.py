@@ -181,9 +181,10 @@ class Attendant:
 
     @property
     def _is_shared(self) -> bool:
-        """Other machines work on this pipeline, and asking for their work wakes no warehouse."""
-        config = self.worker.config
-        return config.limits.several_machines and config.drive_table.type != "snowflake"
+        """Other machines work on this pipeline, or an operator's command may let runs go on that wait for one; and
+        asking for it wakes no warehouse."""
+        config, waiting = self.worker.config, self.standing is not None and self.standing.quarantined > 0
+        return (config.limits.several_machines or waiting) and config.drive_table.type != "snowflake"
 
     async def _refresh(self, standing: Standing) -> None:
         """The unfinished runs and a pause as they are now, whoever changed them."""
@@ -225,6 +226,7 @@ class Attendant:
         due = standing.due(closed, max(room, 1))
         self._held_back = bool(due) and len(due) >= room
         if not due or room <= 0:
+            self._outdated |= bool(due) and standing.quarantined > 0
             return due
         worker = self.worker
         new = new_runs(worker.config, self.floors, due, RunKind.SCHEDULED)

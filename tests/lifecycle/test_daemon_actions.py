@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
+from service.app import drive_of
 from service.daemon.actions import Actions, By, Refused
 from service.daemon.attendant import Attendant
 from service.events import AdminActed, Looked, PhaseStarted, RunFailed
+from state.drive import Event
 from state.model import Phase, RunKind, RunStatus, Window
 from tests.lifecycle.test_daemon import enrol, finished, serving, world, write
 from tests.lifecycle.world import HOUR, START, World, at_start_of, merged
@@ -145,6 +147,38 @@ def test_a_cancelled_backfill_skips_what_nobody_has_begun_and_leaves_the_rows(tm
             await heard.until(finished(4))
 
     asyncio.run(go())
+    assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
+
+
+def test_a_run_that_a_command_beside_the_daemon_let_go_on_hinders_no_window_any_more(tmp_path):
+    one = world(tmp_path, "events", limits={"catch_up_windows": 1})
+    enrol(tmp_path, one)
+    spoilt = at_start_of(
+        Phase.AUDIT, lambda: one.execute("DELETE FROM events WHERE id = (SELECT min(id) FROM events)")
+    )
+
+    async def go():
+        async with serving(tmp_path, also=spoilt) as (daemon, heard, _task):
+            [failed] = await heard.until(lambda all_: all_.of(RunFailed))
+            attendant = daemon.pipelines["events"].attendant
+            while not attendant.standing.quarantined:  # noqa: ASYNC110 - it is told before it is known
+                await asyncio.sleep(0.01)
+            async with drive_of(one.config) as drive:
+                act = Event(await drive.now(), "ann", "retry", "events", failed.run.name, {})
+                await drive.reopen(failed.run.id, from_phase=None, run_floor=0, event=act)
+            attendant.tick()
+            await heard.until(finished(2), 30)
+
+    async def afterwards():
+        """Nor does the run that another was made in place of, after a restart."""
+        async with serving(tmp_path) as (daemon, heard, _task):
+            [looked, *_] = await heard.until(lambda all_: all_.of(Looked))
+            assert (looked.unfinished, looked.oldest_open) == (0, None)
+            plan = await Actions(daemon, 100).backfill("events", BOTH, "k", BY, dry_run=True)
+            assert plan.windows
+
+    asyncio.run(go())
+    asyncio.run(afterwards())
     assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
 
 
