@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import ssl
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from elasticsearch import AsyncElasticsearch
 from connectors.elasticsearch.errors import refusal
 from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode
 from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
+from connectors.elasticsearch.tls import trusting
 from state.errors import ConfigurationError, SluicewayError, TransientError
 from state.port import Port
 
@@ -145,7 +145,7 @@ def _open(settings: ElasticsearchSettings) -> _Opened:
         connections_per_node=settings.max_concurrent_requests,
         serializers={JSON: _Bytes()},
         meta_header=False,
-        ssl_context=_tls(settings) if secure else DEFAULT,
+        ssl_context=trusting(settings.ca_file) if secure else DEFAULT,
     )
     encoding = "gzip" if settings.compression else "identity"
     headers = {"accept": JSON, "content-type": JSON, "accept-encoding": encoding, **authorization}
@@ -165,21 +165,6 @@ def _with_port(endpoint: str) -> str:
             path="source_system.endpoint",
         ) from None
     return parts._replace(netloc=netloc, query="", fragment="").geturl()
-
-
-def _tls(settings: ElasticsearchSettings) -> ssl.SSLContext:
-    """Verification is always on; there is no setting to turn it off."""
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"cannot read certificates from {settings.ca_file}: {error}",
-            hint="It must be a file of PEM certificates that this process may read.",
-            code="ca_file",
-            path="source_system.ca_file",
-        ) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _authorization(auth: Auth) -> tuple[dict[str, str], tuple[str, ...]]:
