@@ -9,6 +9,7 @@ somebody waits.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from state.model import Phase, PhaseStatus, RunStatus
+from tests.contract.test_loader_snowflake_statements import DDL
 from tests.lifecycle.effects import effects_in
 from tests.lifecycle.ports import Moment, recorder, trap_at
 from tests.lifecycle.processes import exit_code
@@ -119,9 +121,25 @@ def no_fault(ground: Ground) -> tuple[Counter[str], Expected]:
     assert [run.status for run in world.runs()] == [RunStatus.COMPLETED] * ground.scenario.windows
     assert len(expected[1]) == ground.scenario.windows
     assert unkept(world) == ""
+    require_discipline(ground, world)
     times = Counter(log.read_text().split())
     assert ground.scenario.effects <= set(times), f"never happened: {ground.scenario.effects - set(times)}"
     return times, expected
+
+
+def require_discipline(ground: Ground, world: SnowflakeWorld) -> None:
+    """No statement in a transaction defines anything (G-3), and a tag holds names and numbers of runs alone
+    (N-4)."""
+    said = [one for one in ground.server.get("/test/statements") if one["user"] == world.user and one["tag"]]
+    inside = {one["text"].split()[0] for one in said if one["transaction"]}
+    assert "COMMIT" in inside or ground.scenario.name == "no rows"
+    assert not inside & set(DDL)
+    runs = world.runs()
+    known = {"app": {"sluiceway"}, "pipeline": {"events"}, "phase": {*Phase, "drive_table"}}
+    known |= {"run": {run.name for run in runs}, "window": {str(run.window) for run in runs}}
+    known |= {"attempt": set(range(1, 1 + max(run.token for run in runs)))}
+    tags = [json.loads(one["tag"]) for one in said]
+    assert [(key, tag[key]) for tag in tags for key in tag if tag[key] not in known.get(key, ())] == []
 
 
 def recorded(world: SnowflakeWorld, patience: float, log: Path) -> None:
@@ -131,24 +149,31 @@ def recorded(world: SnowflakeWorld, patience: float, log: Path) -> None:
 
 
 def survives(ground: Ground, point: Point, expected: Expected) -> str:
-    """Kill at `point`, restart with an empty spool; what is wrong afterwards, or an empty text."""
+    """Kill at `point` and restart: with an empty spool, as on another machine, or with what was left in it if the
+    kill came after the effect. What is wrong afterwards, or an empty text."""
     world = ground.world(f"{point.name}-{point.occurrence}-{point.moment.name.lower()}")
     code = exit_code(attempt, world, ground.scenario.patience, point, seconds=120)
     if point.moment is not Moment.ANSWER_LOST and code != -9 and point.name != LOGIN:
         return f"{point}: was not killed, exit {code}"
-    shutil.rmtree(world.root / "spool", ignore_errors=True)
+    if point.moment is not Moment.AFTER:
+        shutil.rmtree(world.root / "spool", ignore_errors=True)
     again = exit_code(attempt, world, ground.scenario.patience, None, seconds=120)
     unfinished = [f"{run.name} {run.status}" for run in world.runs() if run.status is not RunStatus.COMPLETED]
     if again != 0 or unfinished:
         return f"{point}: exit {code}, then {again}, and the drive table says {unfinished}"
     found = (world.content_hash(), sorted(world.receipts()))
-    left, lost = world.left_in_stage(), unkept(world)
+    left, lost = world.left_in_stage() + left_in_spool(world), unkept(world)
     if left and ground.scenario.swept_later:
         left = left_after_another_window(world)
     shutil.rmtree(world.root)
     if found != expected:
         return f"{point}: exit {code}; receipts {found[1]}; same rows: {found[0] == expected[0]}"
-    return f"{point}: left over in the stage: {left}; {lost}" if left or lost else ""
+    return f"{point}: left over in stage or spool: {left}; {lost}" if left or lost else ""
+
+
+def left_in_spool(world: SnowflakeWorld) -> list[str]:
+    found = [path for path in (world.root / "spool").rglob("*") if path.is_file()]
+    return [path.name for path in found if path.name != ".lock"]
 
 
 def left_after_another_window(world: SnowflakeWorld) -> list[str]:
