@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from state.errors import LeaseLost, RestartAttempt, SluicewayError, TransientError, UnknownOutcome
+from state.finishing import finish
 
 T = TypeVar("T")
 
@@ -17,7 +18,9 @@ _MILDEST_FIRST = (TransientError, RestartAttempt, UnknownOutcome)
 async def each(items: Iterable[T], limit: int, work: Callable[[T], Awaitable[None]]) -> None:
     """Await `work(item)` for all items, `limit` at a time, begun in order.
 
-    The first error cancels the others. If several fail, the gravest is raised, never an exception group.
+    The first error cancels the others. If several fail, the gravest is raised, never an exception group. A
+    cancellation goes on whatever fails beside it: an `asyncio.TaskGroup` lets it give way to errors, and before
+    Python 3.13 it leaves one of its own behind.
     """
     queue = iter(items)
 
@@ -25,19 +28,21 @@ async def each(items: Iterable[T], limit: int, work: Callable[[T], Awaitable[Non
         for item in queue:
             await work(item)
 
+    tasks = [asyncio.create_task(worker()) for _ in range(limit)]
     try:
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(limit):
-                tasks.create_task(worker())
-    except BaseExceptionGroup as group:
-        raise max(_leaves(group), key=_gravity) from None
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        errors = await finish(_ended(tasks))
+    if errors:
+        raise max(errors, key=_gravity)
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> list[BaseException]:
+    """Cancel what goes on, and wait for its end; what failed."""
+    for task in tasks:
+        task.cancel()
+    ended, _ = await asyncio.wait(tasks)
+    return [error for task in ended if not task.cancelled() and (error := task.exception()) is not None]
 
 
 def _gravity(error: BaseException) -> int:

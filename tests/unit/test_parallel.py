@@ -64,3 +64,38 @@ async def test_cancellation_from_outside_passes_through():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_cancellation_that_comes_while_an_error_ends_the_others_goes_on_s8():
+    ending, over = asyncio.Event(), asyncio.Event()
+
+    async def work(item: int) -> None:
+        if item == 0:
+            raise TransientError("gone")
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ending.set()
+            await over.wait()
+
+    task = asyncio.create_task(each(range(2), 2, work))
+    await ending.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    over.set()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_an_error_leaves_nothing_of_a_cancellation_behind_s8():
+    """Else a run that is lost later would be taken for one that is told to stop."""
+
+    async def work(_item: int) -> None:
+        raise TransientError("gone")
+
+    with pytest.raises(TransientError):
+        await each(range(2), 2, work)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
