@@ -21,6 +21,8 @@ HOME = "/"
 """The empty database of an engine: no file's database can be named so."""
 MOST_IDLE = 8
 """Engines that are kept for calls to come, as many as runs are walked at a time; each takes 4 MiB."""
+MOST_CALLS = 100
+"""Calls that an engine serves: with each it grows by some kilobytes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Engine:
     spill_is_its_own: bool = False
     catalog: str = ""
     users: int = 0
+    calls: int = 0
     failed: bool = False
 
     @classmethod
@@ -101,8 +104,9 @@ class Engine:
 class Engines:
     """The engines of this process. Two calls on one file share its engine, and the limits of the first."""
 
-    def __init__(self, most_idle: int = MOST_IDLE) -> None:
+    def __init__(self, most_idle: int = MOST_IDLE, most_calls: int = MOST_CALLS) -> None:
         self._most_idle = most_idle
+        self._most_calls = most_calls
         self._lock = Lock()
         self._idle: list[Engine] = []
         self._open: dict[str, Engine] = {}
@@ -127,6 +131,7 @@ class Engines:
                 self._leave(name, engine)
                 raise
             engine.users += 1
+            engine.calls += 1
             return connection, engine.catalog
 
     def let_go(self, path: Path, connection: duckdb.DuckDBPyConnection, *, failed: bool) -> None:
@@ -183,7 +188,7 @@ class Engines:
         if not engine.detached():
             return
         with self._lock:
-            if len(self._idle) < self._most_idle:
+            if len(self._idle) < self._most_idle and engine.calls < self._most_calls:
                 self._idle.append(engine)
                 return
         engine.home.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from loaders.duckdb.engines import MOST_IDLE, SHARED
+from loaders.duckdb.engines import MOST_IDLE, SHARED, Engines, Limits
 from loaders.duckdb.file import Database
 from loaders.duckdb.settings import DuckDBTarget
 from state.errors import PermanentError, TransientError
@@ -158,3 +158,13 @@ def test_no_more_engines_are_kept_than_few(tmp_path):
     for call in calls:
         call.__exit__(None, None, None)
     assert SHARED.idle == MOST_IDLE
+
+
+def test_an_engine_serves_so_many_calls_and_no_more(tmp_path):
+    """It grows by some kilobytes with each."""
+    engines, path, kept = Engines(most_calls=3), tmp_path / "w.duckdb", []
+    for _ in range(6):
+        connection, _ = engines.connect(path, Limits("64MiB", 1), tmp_path / "spill")
+        engines.let_go(path, connection, failed=False)
+        kept.append(engines.idle)
+    assert kept == [1, 1, 0, 1, 1, 0]
