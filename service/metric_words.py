@@ -37,6 +37,7 @@ PLACES = (*PHASES, LOOK)
 KINDS = (
     "error",
     "transient",
+    "unreachable",
     "restart",
     "permanent",
     "contract",

@@ -213,7 +213,8 @@ class Limits(Group):
     """Budgets of time, tries and disk."""
 
     attempts_per_error_class: Count = 5
-    """Failures of one kind in a row before a run is quarantined. Default 5: some 8 minutes of trying by itself."""
+    """Failures of one kind in a row before a run is quarantined. Default 5: some 8 minutes of trying by itself.
+    Those of the kind `unreachable` have no limit: no window is to blame where nobody is let in."""
     retry_base_seconds: Seconds = 30.0
     """Seconds before a failed run is tried again, doubled each time. Default 30: longer than a restart."""
     retry_cap_seconds: Seconds = 3600.0

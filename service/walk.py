@@ -38,6 +38,7 @@ from state.errors import (
     SluicewayError,
     TransientError,
     UnknownOutcome,
+    Unreachable,
 )
 from state.model import Claim, Failure, Manifest, Phase, PhaseRecord, PhaseStatus, Run, RunStatus
 
@@ -49,6 +50,9 @@ CLEANING = (Phase.STAGE_CLEANING, Phase.TARGET_CLEANING)
 
 LONGEST_WAIT_SECONDS = 86_400.0
 """However long somebody asks to wait, a day later it is tried again."""
+
+MOST_DOUBLINGS = 16
+"""Of the wait before the next attempt; its limit is reached long before."""
 
 READING = (Phase.PRE_VALIDATION, Phase.SOURCE_TO_STAGE_TRANSFER, Phase.STAGE_TO_TARGET_TRANSFER)
 
@@ -281,14 +285,15 @@ class Walk:
         limits = self._bench.config.limits
         same = self._bench.run.failure is not None and self._bench.run.failure.kind == error.kind
         strikes = (self._bench.run.strikes if same else 0) + 1
-        if strikes >= limits.attempts_per_error_class:
+        if strikes >= limits.attempts_per_error_class and not isinstance(error, Unreachable):
             return None
         if isinstance(error, RestartAttempt | UnknownOutcome):
             return timedelta(0)
         if isinstance(error, TransientError):
             if error.at_most is not None and in_a_row >= error.at_most:
                 return None
-            backoff = min(limits.retry_cap_seconds, limits.retry_base_seconds * 2 ** (strikes - 1))
+            doubled = limits.retry_base_seconds * 2 ** min(strikes - 1, MOST_DOUBLINGS)
+            backoff = min(limits.retry_cap_seconds, doubled)
             return timedelta(seconds=min(max(backoff, error.retry_after or 0.0), LONGEST_WAIT_SECONDS))
         return None
 

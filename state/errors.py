@@ -78,6 +78,14 @@ class TransientError(SluicewayError):
         self.at_most = at_most
 
 
+class Unreachable(TransientError):
+    """Nobody is let in now: refused, not answered, or locked by somebody else. No window is to blame, so none is
+    ever given up for it: each goes on by itself when the other side is there again.
+    """
+
+    kind = "unreachable"
+
+
 class RestartAttempt(SluicewayError):
     """What is half done cannot be continued (a lost snapshot, a cut connection): start a new attempt."""
 

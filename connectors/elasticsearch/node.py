@@ -15,7 +15,7 @@ from elastic_transport import (
     NodeConfig,
     TlsError,
 )
-from elastic_transport import ConnectionError as Unreachable
+from elastic_transport import ConnectionError as Broken
 from elastic_transport._node import NodeApiResponse  # what a node must return, and exported nowhere else
 from elastic_transport.client_utils import DEFAULT, DefaultType
 
@@ -26,6 +26,14 @@ _READ_BUFFER = 1 << 20
 """Bytes; pages are megabytes, and the library's 64 KiB wakes the loop too often."""
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+
+
+_CONNECT_SECONDS = 30.0
+"""Until a connection is there, of the whole time of a request; a server across the world needs one."""
+
+
+class NobodyThere(Broken):
+    """No connection came about."""
 
 
 class AnswerTooLarge(Exception):
@@ -59,10 +67,12 @@ class BoundedNode(BaseAsyncNode):
                 self.base_url + target,
                 data=body,
                 headers={**self.headers, **(headers or {})},
-                timeout=aiohttp.ClientTimeout(total=timeout),
+                timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS),
                 allow_redirects=False,
             ) as answer:
                 data = await _read(answer, self.limit)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise NobodyThere("no connection within the time for it", errors=(error,)) from error
         except TimeoutError as error:
             raise ConnectionTimeout(f"no answer within {timeout} s", errors=(error,)) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -102,7 +112,7 @@ async def _read(answer: aiohttp.ClientResponse, limit: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _told(error: Exception) -> Unreachable:
+def _told(error: Exception) -> Broken:
     """`TlsError` only for what waiting does not mend: a wrong certificate, or a server that speaks no TLS."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     reason = getattr(cause, "reason", None) or ""
@@ -110,5 +120,7 @@ def _told(error: Exception) -> Unreachable:
         return TlsError(str(error), errors=(error,))
     if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError):
         # The library quotes what came, cut: half a credential that a proxy sends back could not be masked.
-        return Unreachable(f"{type(error).__name__}: the answer is broken or was cut off", errors=(error,))
-    return Unreachable(f"{type(error).__name__}: {error}", errors=(error,))
+        return Broken(f"{type(error).__name__}: the answer is broken or was cut off", errors=(error,))
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return NobodyThere(f"{type(error).__name__}: {error}", errors=(error,))
+    return Broken(f"{type(error).__name__}: {error}", errors=(error,))

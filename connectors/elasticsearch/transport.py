@@ -15,10 +15,10 @@ from elastic_transport.client_utils import DEFAULT
 from elasticsearch import AsyncElasticsearch
 
 from connectors.elasticsearch.errors import refusal
-from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode
+from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode, NobodyThere
 from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
 from connectors.elasticsearch.tls import trusting
-from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
 from state.port import Port
 
 JSON = "application/json"
@@ -190,7 +190,8 @@ def _unreachable(doing: str, error: elastic_transport.TransportError) -> Sluicew
         )
     if isinstance(error, elastic_transport.ConnectionTimeout):
         return TransientError(said, hint="The server is slow, or source_system.endpoint is wrong.", code="timeout")
-    return TransientError(said, hint="The server is away, or source_system.endpoint is wrong.", code="connection")
+    kind = Unreachable if isinstance(error, NobodyThere) else TransientError
+    return kind(said, hint="The server is away, or source_system.endpoint is wrong.", code="connection")
 
 
 def _spellings(secrets: tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from state.errors import (
     PermanentError,
     SluicewayError,
     TransientError,
+    Unreachable,
 )
 
 
@@ -42,7 +43,7 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(
         duckdb.Error,
         r"conflicting lock is held in (.*?\(PID \d+\)|.*?)(?:\.|$)",
-        TransientError,
+        Unreachable,
         "locked",
         "is open in another process, {0}, and an open DuckDB file locks out all others",
         "It is tried again by itself; close that program if it stays.",
@@ -50,7 +51,7 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(
         duckdb.Error,
         r"could not set lock on file",
-        TransientError,
+        Unreachable,
         "locked",
         "is open in another process, and an open DuckDB file locks out all others",
         "It is tried again by itself; look for a program that holds the file open.",
@@ -58,7 +59,7 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(
         duckdb.Error,
         r"different configuration than existing connections|unique file handle conflict|already attached",
-        TransientError,
+        Unreachable,
         "locked",
         "is open elsewhere in this process",
         "It is tried again by itself; a function of yours that opens the file should close it again soon.",

@@ -12,6 +12,7 @@ from state.errors import (
     RestartAttempt,
     TransientError,
     UnknownOutcome,
+    Unreachable,
 )
 from state.snowflake.driver import errors as vendor
 from state.snowflake.meaning import Meaning, numbered
@@ -227,7 +228,7 @@ MEANINGS: Sequence[Meaning] = (
         words=r"last status (429|5\d\d)",
     ),
     Meaning(
-        TransientError,
+        Unreachable,
         "unreachable",
         "Snowflake cannot be reached",
         f"{AGAIN} If it stays: is the account or host right, is the way open (DNS, firewall, proxy)?",

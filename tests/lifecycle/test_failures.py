@@ -11,7 +11,7 @@ import pytest
 from service.app import opened
 from service.events import LookFailed, RunFailed
 from service.phases import STEPS
-from state.errors import ConfigurationError, PermanentError, SluicewayError, TransientError
+from state.errors import ConfigurationError, PermanentError, SluicewayError, TransientError, Unreachable
 from state.model import Phase, RunStatus, Window
 from state.port import Port
 from state.sqlite import SqliteDrive
@@ -72,6 +72,29 @@ def test_attempts_are_counted_by_their_code_in_a_row(tmp_path):
     port, left = refusing(MERGE, *(bounded(code) for code in ("slow", "other", "slow", "other")))
     run = until_settled(world, port)
     assert (run.status, run.attempts, left) == (RunStatus.COMPLETED, 5, [])
+
+
+def test_no_window_is_given_up_while_nobody_is_let_in_and_what_fails_afterwards_is_counted_anew(
+    tmp_path,
+):
+    """Case 52, G-14: an outage is longer than any number of attempts; a poison window is found all the same."""
+    world = World(
+        tmp_path,
+        {
+            "windows": {"end": (START + HOUR).isoformat()},
+            "limits": {"attempts_per_error_class": 3, "tries_per_phase": 1},
+        },
+    )
+    world.write("day", events(60))
+    away, poison = Unreachable("refused", code="connection"), TransientError("cut off", code="connection")
+    port, left = refusing(MERGE, *[away] * 7, *[poison] * 3)
+    while left:
+        world.run(port)
+        [run] = world.runs()
+        assert run.quarantined_at is None or not left
+    assert run.quarantined_at is not None
+    assert run.strikes == 3
+    assert run.failure.kind == "transient"
 
 
 def test_a_windows_run_that_another_worker_ended_meanwhile_is_not_opened_again_g10(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from loaders.duckdb.errors import MEANINGS, explain
 from loaders.duckdb.file import Database
 from loaders.duckdb.settings import DuckDBTarget
-from state.errors import ConfigurationError, ContractError, PermanentError, TransientError
+from state.errors import ConfigurationError, ContractError, PermanentError, TransientError, Unreachable
 from state.port import direct
 
 DATABASE = Path("/data/w.duckdb")
@@ -21,14 +21,14 @@ ROWS = [
         duckdb.IOException,
         'IO Error: Could not set lock on file "/data/w.duckdb": Conflicting lock is held in /usr/bin/python3.11 '
         "(PID 8321). See also https://duckdb.org/docs",
-        TransientError,
+        Unreachable,
         "locked",
         "/usr/bin/python3.11 (PID 8321)",
     ),
     (
         duckdb.IOException,
         'IO Error: Could not set lock on file "/data/w.duckdb": Resource unavailable',
-        TransientError,
+        Unreachable,
         "locked",
         "in another process",
     ),
@@ -36,7 +36,7 @@ ROWS = [
         duckdb.ConnectionException,
         "Connection Error: Can't open a connection to same database file with a different configuration than "
         "existing connections",
-        TransientError,
+        Unreachable,
         "locked",
         "elsewhere in this process",
     ),
@@ -44,7 +44,7 @@ ROWS = [
         duckdb.BinderException,
         'Binder Error: Unique file handle conflict: Cannot attach "w" - the database file "/data/w.duckdb" is '
         "already attached by database x",
-        TransientError,
+        Unreachable,
         "locked",
         "elsewhere in this process",
     ),

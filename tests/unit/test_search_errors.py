@@ -14,7 +14,14 @@ from aiohttp import web
 from connectors.elasticsearch.connector import ElasticsearchConnector
 from connectors.elasticsearch.errors import RULES, UNKNOWN, refusal, retry_after, shard_failure
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
+from state.errors import (
+    ConfigurationError,
+    PermanentError,
+    RestartAttempt,
+    SluicewayError,
+    TransientError,
+    Unreachable,
+)
 from tests.unit.search_script import SPAN, SearchScript, connected, documents, read, serving
 from tests.unit.search_tls import CERTIFICATE, KEY
 
@@ -297,10 +304,10 @@ async def test_compression_is_asked_for_only_if_configured():
     assert script.headers[0]["accept-encoding"] == "gzip"
 
 
-async def test_nobody_at_the_address_is_transient():
+async def test_nobody_at_the_address_is_to_blame_on_no_window():
     settings = ElasticsearchSettings(type="elasticsearch", endpoint="http://127.0.0.1:9", index="i", cursor="at")
     connector = ElasticsearchConnector(settings)
-    with pytest.raises(TransientError) as caught:
+    with pytest.raises(Unreachable) as caught:
         await connector.now()
     await connector.aclose()
     assert caught.value.code == "connection"

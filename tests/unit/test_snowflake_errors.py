@@ -12,6 +12,7 @@ from state.errors import (
     RestartAttempt,
     TransientError,
     UnknownOutcome,
+    Unreachable,
 )
 from state.masking import remember
 from state.snowflake.errors import _found, ends_session, explain
@@ -91,8 +92,8 @@ ROWS = [
     # the way to the login
     (D, 250001, "08001", f"{LOGIN}invalid peer certificate: UnknownIssuer", C, "tls"),
     (D, 250001, "08001", f"{LOGIN}received corrupt message of type InvalidContentType", C, "tls"),
-    (D, 250001, "08001", f"{LOGIN}Connection refused (os error 111)", T, "unreachable"),
-    (D, 250001, "08001", f"{LOGIN}failed to lookup address information", T, "unreachable"),
+    (D, 250001, "08001", f"{LOGIN}Connection refused (os error 111)", Unreachable, "unreachable"),
+    (D, 250001, "08001", f"{LOGIN}failed to lookup address information", Unreachable, "unreachable"),
     # files
     (O, 253003, None, "Failed to upload", T, "upload"),
     (P, 253006, None, "File doesn't exist", RestartAttempt, "local_file"),
