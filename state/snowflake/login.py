@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from state.errors import ConfigurationError, SluicewayError
+from state.errors import ConfigurationError, SluicewayError, Unreachable
 from state.port import Port
 from state.snowflake.clock import clock_offset
 from state.snowflake.driver import Connection
 from state.snowflake.driver import errors as vendor
 from state.snowflake.errors import explain
-from state.snowflake.meanings import STALE_SECRET
+from state.snowflake.meanings import AWAY, STALE_SECRET
 from state.snowflake.names import identifier
 from state.snowflake.parameters import parameters
 from state.snowflake.settings import SnowflakeConnection
@@ -109,6 +109,8 @@ class Login:
         """What a failed login becomes. One that only an operator can mend begins a pause."""
         settings = self._settings
         found = explain(error, f"login to Snowflake account {settings.account} as {settings.user}", changes=False)
+        if found.code == "lost":  # of a login that nobody answers, nothing is lost
+            return Unreachable(found.message, hint=AWAY, code="unreachable")
         if not isinstance(found, ConfigurationError) and found.code != "oauth_expired":
             return found
         if found.code == "clock":

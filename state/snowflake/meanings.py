@@ -18,6 +18,7 @@ from state.snowflake.driver import errors as vendor
 from state.snowflake.meaning import Meaning, numbered
 
 AGAIN = "It is tried again by itself."
+AWAY = f"{AGAIN} If it stays: is the account or host right, is the way open (DNS, firewall, proxy)?"
 SETTLED = "What became of it is looked up first, then it is tried again by itself."
 CREDENTIAL = "Check the credential under snowflake_connection, and the user in Snowflake (DESCRIBE USER)."
 NETWORK = "Look for a network policy of the user or account, a proxy on the way, and a wrong account or host."
@@ -231,7 +232,7 @@ MEANINGS: Sequence[Meaning] = (
         Unreachable,
         "unreachable",
         "Snowflake cannot be reached",
-        f"{AGAIN} If it stays: is the account or host right, is the way open (DNS, firewall, proxy)?",
+        AWAY,
         numbers=numbered(250001),
     ),
     Meaning(TransientError, "upload", "a file could not be uploaded", AGAIN, numbers=numbered(253003)),

@@ -19,7 +19,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from snowflake.connector._internal.api_client.client_api import async_core_driver, core_driver
 
-from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
 from state.snowflake.login import FIRST_PAUSE, LONGEST_PAUSE
 from state.snowflake.session import Account
 from state.snowflake.tag import Tag
@@ -427,7 +427,7 @@ async def test_a_login_that_hangs_ends_at_its_limit_and_holds_nobody_up_n2(serve
     ticking = asyncio.create_task(tick())
     error = await failed(log_in(server, login_timeout_seconds=2))
     ticking.cancel()
-    assert (type(error), error.code) == (TransientError, "lost")
+    assert (type(error), error.code) == (Unreachable, "unreachable")
     assert ticks > 20
 
 
@@ -469,7 +469,7 @@ def spied(monkeypatch, driver, name: str, calls: list[str]) -> None:
 
 async def test_a_port_where_nobody_is_is_a_passing_matter():
     error = await failed(Account(settings(1)).session(Tag()).__aenter__())
-    assert (type(error), error.code) == (TransientError, "unreachable")
+    assert (type(error), error.code) == (Unreachable, "unreachable")
     assert "DNS" in error.hint
 
 
