@@ -192,6 +192,20 @@ class Listening(msgspec.Struct, frozen=True):
     address: str
 
 
+class MemoryShort(msgspec.Struct, frozen=True):
+    """Memory came near its limit, both in bytes: runs walk one at a time until it is eased."""
+
+    used: int
+    limit: int
+
+
+class MemoryEased(msgspec.Struct, frozen=True):
+    """There is room again: as many runs as ever walk side by side."""
+
+    used: int
+    limit: int
+
+
 class DrainBegan(msgspec.Struct, frozen=True):
     """The daemon was told to stop: no new claims; `runs` go to their next checkpoint."""
 
@@ -246,6 +260,8 @@ Event = (
     | ConfigRefused
     | DaemonStarted
     | Listening
+    | MemoryShort
+    | MemoryEased
     | DrainBegan
     | DaemonStopped
     | AdminActed

@@ -25,6 +25,8 @@ from service.events import (
     Listening,
     Looked,
     LookFailed,
+    MemoryEased,
+    MemoryShort,
     PartRead,
     PhaseFinished,
     PhaseRetried,
@@ -103,6 +105,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     address: str = ""
     version: str = ""
     exit_code: int | None = None
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
     file: str = ""
     problems: int | None = None
     actor: str = ""
@@ -133,7 +137,7 @@ QUIET = (Looked, RowsRead)
 """Not transitions: a look that found nothing new, rows inside a part. Written at level debug, rows never."""
 
 ERRORS = (ConfigRefused,)
-WARNINGS = (PhaseRetried, CleaningFailed, RunFenced, RunLeft, TickNoted, LookFailed, FreshnessMissed)
+WARNINGS = (PhaseRetried, CleaningFailed, RunFenced, RunLeft, TickNoted, LookFailed, FreshnessMissed, MemoryShort)
 
 
 def line_of(event: Event, at: datetime) -> Line | None:
@@ -300,6 +304,10 @@ def acted(event: AdminActed) -> Fields:
     return {name: clean(getattr(event, name)) for name in names}
 
 
+def memory(event: MemoryShort | MemoryEased) -> Fields:
+    return {"used_bytes": event.used, "limit_bytes": event.limit}
+
+
 DETAILS: Mapping[type, Callable[[Any], Fields]] = {
     WindowsOpened: opened,
     RunsRepaired: lambda event: {"runs": len(event.runs)},
@@ -322,6 +330,8 @@ DETAILS: Mapping[type, Callable[[Any], Fields]] = {
     ConfigRefused: refused,
     DaemonStarted: lambda event: {"version": event.version},
     Listening: lambda event: {"what": event.what, "address": event.address},
+    MemoryShort: memory,
+    MemoryEased: memory,
     DrainBegan: lambda event: {"runs": event.runs},
     DaemonStopped: lambda event: {"exit_code": event.exit_code},
     AdminActed: acted,

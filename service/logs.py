@@ -31,6 +31,8 @@ from service.events import (
     FreshnessMissed,
     Listening,
     LookFailed,
+    MemoryEased,
+    MemoryShort,
     PipelineAdded,
     PipelineRemoved,
     RunFailed,
@@ -249,6 +251,10 @@ def about_process(event: Event) -> str:
             return f"sluiceway {version} started"
         case Listening(what=what, address=address):
             return f"{PORTS[what]}: {address}"
+        case MemoryShort(used=used, limit=limit):
+            return f"memory is short, {used >> 20} of {limit >> 20} MiB: runs walk one at a time"
+        case MemoryEased(used=used, limit=limit):
+            return f"memory is eased, {used >> 20} of {limit >> 20} MiB: runs walk side by side"
         case DrainBegan(runs=runs):
             return f"told to stop: {runs} runs go to their next checkpoint"
         case DaemonStopped(exit_code=exit_code):

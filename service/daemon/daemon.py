@@ -14,6 +14,7 @@ from service import exit_codes
 from service.app import load
 from service.daemon.attendant import LAST_SECONDS, Attendant, Found, nobody
 from service.daemon.fleet import Changes, Fleet
+from service.daemon.memory import Headroom, limit_here, resident
 from service.daemon.resources import Hear, Resources
 from service.daemon.settings import DaemonSettings
 from service.daemon.supervisor import Supervisor
@@ -123,6 +124,8 @@ class Daemon:
         self.scheduler.start()
         await self.reload()
         self.supervisor.keep("reloader", self._keep_reloading())
+        if (limit := self.settings.memory_limit_bytes or limit_here()) is not None:
+            self.supervisor.keep("headroom", Headroom(limit, resident, self.turns.narrow, self.emit).keep())
         stopped = asyncio.ensure_future(self.stop.wait())
         either: set[asyncio.Future[Any]] = {stopped, self.supervisor.broken}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

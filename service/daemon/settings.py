@@ -54,6 +54,9 @@ class DaemonSettings(Group):
     1000: an outage of days is caught up with piece by piece."""
     spool_quota_bytes: Annotated[int, Field(strict=True, ge=1024)] = 4 * 1024**3
     """Bytes of chunks on disk, all pipelines together. Default 4,294,967,296 (4 GiB)."""
+    memory_limit_bytes: Annotated[int, Field(strict=True, ge=1024**2)] | None = None
+    """Bytes of memory that the process may have: from 85 percent on, runs walk one at a time. Default: the limit
+    of its container, if it has one."""
     drain_seconds: Seconds = 60.0
     """Seconds that runs have to come to their next checkpoint when the process is told to stop. Default 60; a
     container's grace period must be longer."""

@@ -16,6 +16,7 @@ class Turns:
 
     def __init__(self, total: int) -> None:
         self.total = total
+        self._narrow = False
         self._taken: Counter[str] = Counter()
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
 
@@ -23,6 +24,11 @@ class Turns:
     def taken(self) -> int:
         """Turns that are out now."""
         return self._taken.total()
+
+    def narrow(self, narrow: bool) -> None:
+        """One at a time from now on, or as many as ever; who has a turn keeps it."""
+        self._narrow = narrow
+        self._grant()
 
     @asynccontextmanager
     async def turn(self, pipeline: str) -> AsyncIterator[None]:
@@ -52,7 +58,7 @@ class Turns:
 
     def _grant(self) -> None:
         self._waiting = [one for one in self._waiting if not one[1].cancelled()]
-        while self._waiting and self.taken < self.total:
+        while self._waiting and self.taken < (1 if self._narrow else self.total):
             place = min(range(len(self._waiting)), key=lambda at: (self._taken[self._waiting[at][0]], at))
             pipeline, granted = self._waiting.pop(place)
             self._taken[pipeline] += 1

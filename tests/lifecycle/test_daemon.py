@@ -19,6 +19,7 @@ from service.events import (
     Emit,
     Looked,
     LookFailed,
+    MemoryShort,
     PartRead,
     PhaseFinished,
     PhaseStarted,
@@ -119,6 +120,29 @@ def test_every_window_of_every_pipeline_is_loaded_once_and_sigterm_ends_with_0(t
     for one in worlds:
         assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
         assert len(one.receipts()) == 2
+
+
+def test_near_the_limit_of_its_memory_runs_walk_one_at_a_time_and_all_windows_are_loaded(tmp_path):
+    """Case 48, K-6: a limit that the process is above at once."""
+    worlds = [world(tmp_path, name) for name in ("one", "two", "three")]
+    enrol(tmp_path, *worlds)
+    short, walking = [], []
+
+    async def go():
+        def also(event):
+            if isinstance(event, MemoryShort):
+                short.append(event)
+            elif isinstance(event, PhaseStarted):
+                walking.append(daemon.turns.taken)
+
+        async with serving(tmp_path, also, max_runs=3, memory_limit_bytes=2**20) as (daemon, heard, _task):
+            await heard.until(finished(6))
+
+    asyncio.run(go())
+    assert len(short) == 1
+    assert walking[-20:] == [1] * 20
+    for one in worlds:
+        assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
 
 
 @pytest.mark.parametrize(("with_function", "expected"), [(False, {"refused"}), (True, {"opened"})])

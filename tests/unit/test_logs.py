@@ -200,6 +200,7 @@ def test_levels_say_who_has_to_act():
     assert {name for name, level in levels.items() if level == "error"} == {"run_failed", "config_refused"}
     assert {name for name, level in levels.items() if level == "warning"} == {
         *(
+            "memory_short",
             "phase_retried",
             "cleaning_failed",
             "run_fenced",
