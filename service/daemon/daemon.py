@@ -166,7 +166,9 @@ class Daemon:
         """Reasons why nothing can be expected of this process now; empty if it is ready."""
         if self.stop.is_set():
             return ["draining"]
-        if not self.pipelines or any(one.is_well for one in self.pipelines.values()):
+        if not self.pipelines:
+            return ["configuration"] if self.fleet.refused else []
+        if any(one.is_well for one in self.pipelines.values()):
             return []
         troubles = {one.trouble.code for one in self.pipelines.values() if one.trouble is not None}
         return sorted(troubles) or ["starting"]

@@ -185,6 +185,22 @@ def test_one_bad_configuration_stops_nobody_and_is_told_with_its_problems(tmp_pa
     asyncio.run(go())
 
 
+def test_a_folder_of_bad_configurations_alone_is_not_ready_and_an_empty_one_is(tmp_path):
+    (tmp_path / "configs").mkdir()
+    bad = tmp_path / "configs" / "bad.yaml"
+    bad.write_text("config_version: 1\n")
+
+    async def go():
+        async with serving(tmp_path) as (daemon, heard, _task):
+            await heard.until(lambda all_: all_.of(ConfigRefused))
+            assert daemon.why_not_ready() == ["configuration"]
+            bad.unlink()
+            await daemon.reload()
+            assert daemon.why_not_ready() == []
+
+    asyncio.run(go())
+
+
 def test_added_changed_and_removed_configurations_are_picked_up(tmp_path):
     first, second = world(tmp_path, "first"), world(tmp_path, "second")
     enrol(tmp_path, first)
