@@ -28,7 +28,8 @@ from tests.servers.mariadb import free_port
 from tests.servers.search import SearchServer
 
 MINUTE = timedelta(minutes=1)
-SAFETY_SECONDS = 10
+AHEAD = timedelta(seconds=3)
+"""By which a document's instant is later than its writing, so that a window is whole when it closes."""
 EVERY_SECONDS = 1.0
 ROWS = 3
 """Documents that are written at a time, every `EVERY_SECONDS`."""
@@ -72,7 +73,7 @@ class Writer:
         client = Client(self.server.url)
         try:
             while not over.wait(EVERY_SECONDS):
-                at = datetime.now(UTC).replace(microsecond=0)
+                at = datetime.now(UTC).replace(microsecond=0) + AHEAD
                 ids = [f"d{len(self.written) + n:06d}" for n in range(ROWS)]
                 client.put(self.index, {one: {"at": at.isoformat(), "n": int(one[1:])} for one in ids})
                 self.written |= dict.fromkeys(ids, at)
@@ -88,7 +89,7 @@ def config(root: Path, name: str, source: dict[str, Any], start: datetime) -> di
             "start": start.isoformat(),
             "width": "1m",
             "schedule": "* * * * *",
-            "safety_lag_seconds": SAFETY_SECONDS,
+            "safety_lag_seconds": 0,
         },
         "source_system": {"type": "elasticsearch", "cursor": "at", **source},
         "stage_system": {"directory": f"{root}/stage"},
@@ -146,7 +147,7 @@ def run_for(root: Path, server: SearchServer, pipelines: int, seconds: float) ->
 
 def closed() -> datetime:
     """Where the newest window ends that may be read."""
-    return (datetime.now(UTC) - timedelta(seconds=SAFETY_SECONDS)).replace(second=0, microsecond=0)
+    return datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 def show(at: datetime) -> str:
