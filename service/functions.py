@@ -102,7 +102,7 @@ async def call(reference: str, config: Mapping[str, Any], run: Run, *, needs_cou
     `transfer_completed: false`; errors of the tree pass through, any other exception is permanent. A
     cancellation waits for a thread to end: until then nobody else may begin the function for this run.
     """
-    function = resolve(reference)
+    function = await _in_a_thread(resolve, reference)  # what a module imports may take seconds
     try:
         if inspect.iscoroutinefunction(function):
             answer = await function(dict(config), record_of(run))

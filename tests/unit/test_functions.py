@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 
 import pytest
 
@@ -146,3 +148,21 @@ async def test_a_function_that_takes_long_takes_no_thread_that_others_need_s6():
 def waits(config, record):
     config["loop"].call_soon_threadsafe(config["began"])
     return {"waited": config["until"].wait(60)}
+
+
+async def test_a_module_that_takes_long_to_import_keeps_nobody_waiting(tmp_path, monkeypatch):
+    """S-6: it is imported only while the event loop goes on."""
+    (tmp_path / "slow_to_import.py").write_text(
+        "import tests_gate\n"
+        "assert tests_gate.OPENED.wait(20), 'the event loop stood still'\n"
+        "def run(config, record): return {}\n"
+    )
+    gate = ModuleType("tests_gate")
+    gate.OPENED = threading.Event()
+    monkeypatch.setitem(sys.modules, "tests_gate", gate)
+    monkeypatch.syspath_prepend(tmp_path)
+    call = asyncio.create_task(functions.call("slow_to_import:run", {}, RUN))
+    await asyncio.sleep(0.05)
+    gate.OPENED.set()
+    assert (await call).figures == {}
+    monkeypatch.delitem(sys.modules, "slow_to_import")
