@@ -45,7 +45,7 @@ soak: $(VENV)/.installed ## long: every crash point, kills at random moments und
 	$(PYTEST) -q -s tests/soak/soak_*.py
 
 bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
-	@for bench in decode extract load; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in decode extract load page; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 lock: $(VENV)/.installed ## renew the hash-locked dependencies of the image: deploy/requirements*.txt
 	@$(BIN)/python -m tests.packaging.lock

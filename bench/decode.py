@@ -25,7 +25,7 @@ import pyarrow.json as pj
 
 from connectors.elasticsearch.decode import Decoder
 from connectors.elasticsearch.fields import FieldSpec, arrow_type
-from service.demo.server import peak_memory
+from service.memory import peak_resident
 
 DATE = "time_hour"
 STRINGS = ("carrier", "tailnum", "origin", "dest")
@@ -142,7 +142,7 @@ def main() -> None:
     run("Decoder, every number in quotes", fields(), quoted, base)
     mixed = [quoted[i] if i % 2 else texts[i] for i in range(len(texts))]
     run("Decoder, every other document in quotes", fields(), mixed, base)
-    print(f"peak memory {peak_memory(os.getpid()) / 2**20:.0f} MB")
+    print(f"peak memory {peak_resident(os.getpid()) / 2**20:.0f} MB")
 
 
 if __name__ == "__main__":

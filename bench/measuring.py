@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from service.demo.server import peak_memory
+from service.memory import peak_resident
 
 
 class Measured(msgspec.Struct):
@@ -25,11 +25,11 @@ class Measured(msgspec.Struct):
 
 def tell(way: Callable[[], int]) -> None:
     """Body of the measured process: a JSON line about `way`, which gives its rows. Imports are counted as memory
-    only. `getrusage` would tell what its parent held when it started this process, so memory is asked of /proc."""
+    only."""
     began, cpu = time.perf_counter(), time.process_time()
     count = way()
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(json.dumps([count, wall, cpu, peak_memory(os.getpid()) / 2**20]))
+    print(json.dumps([count, wall, cpu, peak_resident(os.getpid()) / 2**20]))
 
 
 def measured(command: Sequence[object], expected: int) -> Measured:

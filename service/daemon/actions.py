@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from service.daemon.attendant import PAUSES, Attendant
+from service.daemon.attendant import Attendant
 from service.daemon.daemon import Daemon
 from service.daemon.fleet import Changes
+from service.daemon.pauses import PAUSE, RESUME
 from service.events import AdminActed
 from service.instants import instant
 from service.run_names import the_run
@@ -71,11 +72,11 @@ class Actions:
 
     async def pause(self, pipeline: str, by: By) -> None:
         """No new windows and no new claims; runs under way go on. Lasts until `resume`, over restarts."""
-        await self._switch(pipeline, by, PAUSES[0])
+        await self._switch(pipeline, by, PAUSE)
 
     async def resume(self, pipeline: str, by: By) -> None:
         """Go on; harmless if it was not paused."""
-        await self._switch(pipeline, by, PAUSES[1])
+        await self._switch(pipeline, by, RESUME)
 
     async def retry(self, pipeline: str, name: str, phase: Phase | None, by: By) -> Run:
         """Let a failed or quarantined run go on, from `phase` if given; returns the run that goes on."""
@@ -168,7 +169,7 @@ class Actions:
             attendant = self.attendant(pipeline)
             event = await self._event(attendant, by, action, pipeline, {})
             await attendant.worker.drive.record(event)
-            attendant.paused = action == PAUSES[0]
+            attendant.paused = action == PAUSE
             attendant.wake()
 
     async def _closed_windows(self, attendant: Attendant, span: Window) -> Sequence[Window]:

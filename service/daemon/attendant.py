@@ -13,7 +13,7 @@ from typing import NoReturn
 from service.daemon.alarms import Alarms
 from service.daemon.freshness import Freshness
 from service.daemon.looks import Health, slot
-from service.daemon.pauses import PAUSE, RESUME, is_paused
+from service.daemon.pauses import is_paused
 from service.daemon.standing import Standing
 from service.daemon.turns import Turns
 from service.events import Emit, Looked, LookFailed, TickNoted, WindowsOpened
@@ -24,7 +24,6 @@ from service.worker import Worker, is_everybodys
 from state.errors import DuplicateWindow, SluicewayError
 from state.model import Run, RunKind, RunStatus, Window
 
-PAUSES = (PAUSE, RESUME)
 LEFT = "left"
 """Names the timer for a run that a walker had to leave as it was: it may be taken up when its lease is over."""
 SOONEST_SECONDS = 1.0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +16,7 @@ from service import exit_codes
 from service.app import load
 from service.daemon.attendant import LAST_SECONDS, Attendant, Found, nobody
 from service.daemon.fleet import Changes, Fleet
-from service.daemon.memory import Headroom, limit_here, resident
+from service.daemon.headroom import Headroom, container_limit
 from service.daemon.resources import Hear, Resources
 from service.daemon.settings import DaemonSettings
 from service.daemon.supervisor import Supervisor
@@ -29,6 +31,7 @@ from service.events import (
     PipelineAdded,
     PipelineRemoved,
 )
+from service.memory import resident
 from service.scheduler import Scheduler
 from service.settings import PipelineConfig
 from state.errors import SluicewayError
@@ -124,8 +127,9 @@ class Daemon:
         self.scheduler.start()
         await self.reload()
         self.supervisor.keep("reloader", self._keep_reloading())
-        if (limit := self.settings.memory_limit_bytes or limit_here()) is not None:
-            self.supervisor.keep("headroom", Headroom(limit, resident, self.turns.narrow, self.emit).keep())
+        if (limit := self.settings.memory_limit_bytes or container_limit()) is not None:
+            headroom = Headroom(limit, partial(resident, os.getpid()), self.turns.narrow, self.emit)
+            self.supervisor.keep("headroom", headroom.keep())
         stopped = asyncio.ensure_future(self.stop.wait())
         either: set[asyncio.Future[Any]] = {stopped, self.supervisor.broken}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -191,8 +195,8 @@ class Daemon:
                 del self.pipelines[name]
                 self.scheduler.forget(name)
                 self.emit(PipelineRemoved(name))
-            functions = [config.phases.have_functions for config in self.fleet.configs.values()]
-            self._alone = not any(functions)
+            # Only now: until they had let go, old configurations counted too.
+            self._alone = not any(config.phases.have_functions for config in self.fleet.configs.values())
             for config in changes.begin:
                 self._begin(config)
             return changes

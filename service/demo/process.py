@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from service.app import drive_of
-from service.demo.server import peak_memory
 from service.demo.worker import Told
+from service.memory import peak_resident
 from service.settings import PipelineConfig
 from state.errors import PermanentError, TransientError
 from state.model import Run, RunStatus
@@ -62,7 +62,7 @@ def follow(
             said = msgspec.json.decode(line, type=Told)
             hear(said)
             if said.finished:
-                peak = max(peak, peak_memory(process.pid))
+                peak = max(peak, peak_resident(process.pid))
             if doom is not None and process.poll() is None and doom(process.pid, said):
                 process.kill()
                 doom = None

@@ -23,6 +23,7 @@ import msgspec
 import pyarrow as pa
 
 from service.demo.flights import CURSOR, KEY, NUMBERS, TEXT, documents
+from service.memory import peak_resident
 from state.errors import ConfigurationError, PermanentError
 
 INDEX = "flights"
@@ -56,7 +57,7 @@ class SearchServer:
     @property
     def peak_bytes(self) -> int:
         """The most memory that it had so far."""
-        return peak_memory(self.process.pid)
+        return peak_resident(self.process.pid)
 
     def fill(self, flights: pa.Table, progress: Callable[[int], None]) -> None:
         """Make the index and put all flights into it; `progress` is told how many more are there.
@@ -173,17 +174,3 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def peak_memory(pid: int) -> int:
-    """The most memory in bytes that a process had so far; 0 where the system does not tell."""
-    return memory(pid, "VmHWM")
-
-
-def memory(pid: int, line: str = "VmRSS") -> int:
-    """The memory in bytes that a process has; `line`: of its status in /proc. 0 where the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(text.split()[1]) * 1024 for text in status.splitlines() if text.startswith(line)), 0)

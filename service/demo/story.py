@@ -24,9 +24,10 @@ from service.demo.narration import Meter, Narrator
 from service.demo.next import tell_next
 from service.demo.pipeline import config_file, database_of, demo_folder, write_config
 from service.demo.process import KILLED, Ended, caught_in_transfer, command, follow, require_end, runs_of
-from service.demo.server import SearchServer, memory, peak_memory, search_server
+from service.demo.server import SearchServer, search_server
 from service.demo.tables import carriers_table, chain_table, continued_table, interrupted_table
 from service.demo.worker import Told
+from service.memory import peak_resident, resident
 from service.settings import PipelineConfig
 from service.views import runs_table
 from state.errors import PermanentError
@@ -80,12 +81,12 @@ class Demo:
         self._tell.title(words.TITLE, words.PLACE.format(folder=self._folder))
         with search_server(self._folder / "server.log") as server:
             self._fill(server, end)
-            filling = server.peak_bytes + peak_memory(os.getpid())
+            filling = server.peak_bytes + peak_resident(os.getpid())
             config = self._configure(server, end)
             killed = self._load_and_kill(config)
             found = self._look(config)
             ended = self._go_on(config, found)
-            loading = server.peak_bytes + memory(os.getpid()) + max(killed.peak_bytes, ended.peak_bytes)
+            loading = server.peak_bytes + resident(os.getpid()) + max(killed.peak_bytes, ended.peak_bytes)
         runs = runs_of(config)
         kept = self._tell_continued(found, runs)
         evidence = self._prove(config, runs)

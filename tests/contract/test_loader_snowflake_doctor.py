@@ -10,15 +10,7 @@ from loaders.snowflake.loader import SnowflakeLoader
 from loaders.snowflake.settings import SnowflakeStage, SnowflakeTarget
 from state.errors import ConfigurationError, PermanentError
 from tests.contract.loader_desk import CONTRACT, attempt, desk, rows
-from tests.contract.loader_snowflake import SnowflakePlace
 from tests.contract.snowflake_rights import EMPTY, LOADS, failed, grants_in, limited, loading, shown, told
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from state.contract import Contract, json_field
 from state.errors import RestartAttempt
 from tests.contract.loader_desk import APPEND, MERGE, NEXT, SCHEMA, START, WINDOW, attempt, desk, table
-from tests.contract.loader_snowflake import SnowflakePlace
 from tests.contract.snowflake_rights import EMPTY
 
 WITH_JSON = Contract(SCHEMA.append(json_field("doc")), "at", ("id",))
@@ -17,13 +16,6 @@ OTHER = Contract(SCHEMA.set(3, pa.field("value", pa.time64("us"))), "at", ("id",
 OWN = "_SLUICEWAY_READ_AT, _SLUICEWAY_FILE, _SLUICEWAY_ROW"
 DOUBLED = f"SELECT ID, AT, VERSION, VALUE * 2 AS VALUE, DOC, {OWN} FROM {{stage}}"
 TRANSFORM = {"transform": DOUBLED, "trust": "user_sql"}
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 @pytest.fixture

@@ -35,19 +35,11 @@ from tests.contract.loader_desk import (
     rows,
     table,
 )
-from tests.contract.loader_snowflake import SnowflakePlace
 from tests.snowflake.accounts import locks, settings, until, waiting
 
 LEDGER = "EVENTS__SLUICEWAY_LOADS"
 TEXTUAL = Contract(SCHEMA.set(3, pa.field("value", pa.string())), "at", ("id",))
 """The contract after the source made a text of `value`."""
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 @pytest.fixture

@@ -9,17 +9,9 @@ from loaders.snowflake import sizes
 from state.contract import Contract, json_field
 from state.errors import ContractError
 from tests.contract.loader_desk import SCHEMA, attempt, desk, table
-from tests.contract.loader_snowflake import SnowflakePlace
 
 MOST = 1_000
 """Bytes that a text may have here; the real figures are in `loaders/snowflake/sizes.py`."""
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 @pytest.fixture

@@ -7,23 +7,13 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from state.model import Window
 from tests.contract.loader_desk import APPEND, CONTRACT, HOUR, START, attempt, desk, rows
-from tests.contract.loader_snowflake import SnowflakePlace
 
 PAGE = Path(__file__).parents[2] / "docs" / "snowflake-statements.md"
 CALLS = ("prepare", "raise_fence", "put", "copy", "loads", "counts", "merge", "counts", "clean")
 """What a run asks of its loader, in order."""
 DDL = ("CREATE", "ALTER", "DROP", "TRUNCATE")
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 class Recorder:

@@ -25,13 +25,6 @@ PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
-
-
-@pytest.fixture
 async def d(snowflake_place):
     async with desk(lambda _folder: snowflake_place) as made:
         yield made

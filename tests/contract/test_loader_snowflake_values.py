@@ -13,7 +13,6 @@ import pytest
 from state.contract import Contract, json_field
 from state.errors import ContractError
 from tests.contract.loader_desk import APPEND, MINUTE, SCHEMA, SEEN, attempt, desk, rows, table
-from tests.contract.loader_snowflake import SnowflakePlace
 
 DIGITS = Decimal("1234567890123456789012345678.9012345678")
 NINES = Decimal("9" * 38)
@@ -51,13 +50,6 @@ EXACT = [
     (pa.timestamp("us", "UTC"), datetime(9999, 12, 30, 23, 59, 59, 999999, tzinfo=UTC)),
     (pa.timestamp("us", "UTC"), datetime(1, 1, 2, tzinfo=UTC)),
 ]
-
-
-@pytest.fixture
-async def snowflake_place(snowflake_server):
-    place = SnowflakePlace(snowflake_server.place())
-    yield place
-    await place.aclose()
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ The worker's own way up to the COPY: claim, cut, snapshots, pages, columns, chun
 
 from __future__ import annotations
 
-from service.memory import give_back
+from service.memory import give_back, peak_resident
 
 give_back()  # first, as in service.__main__
 
 import asyncio  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -24,13 +25,6 @@ from service.parallel import each  # noqa: E402
 from service.phases import pre_validation  # noqa: E402
 from service.phases.source_to_stage_transfer import read_and_checkpoint  # noqa: E402
 from tests.e2e.worker_of import attempt, config_of  # noqa: E402
-
-
-def peak_mib() -> float:
-    """Peak resident memory of this process; `getrusage` would count what its parent held when it started it."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    (line,) = [line for line in status if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
 
 
 async def read(bench: Bench) -> None:
@@ -58,7 +52,7 @@ async def main() -> None:
             "chunks": len(manifest.chunks),
             "bytes": sum(chunk.bytes for chunk in manifest.chunks),
             "seconds": round(time.monotonic() - began, 1),
-            "peak_mib": peak_mib(),
+            "peak_mib": peak_resident(os.getpid()) / 2**20,
         }
     print(json.dumps(told))
 

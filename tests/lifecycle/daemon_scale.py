@@ -21,6 +21,7 @@ import duckdb
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.memory import resident
 from state.sqlite import SqliteDrive
 from tests.lifecycle.daemons import Serving, all_closed, until
 from tests.servers.client import Client
@@ -183,8 +184,7 @@ def lag(metrics: list[Any], share: float) -> float:
 
 def rss(serving: Serving) -> float:
     """MiB of memory that the process has now."""
-    status = Path(f"/proc/{serving.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    return resident(serving.pid) / 2**20
 
 
 def cpu_of(serving: Serving) -> float:

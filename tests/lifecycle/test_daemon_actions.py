@@ -9,7 +9,7 @@ import pytest
 from service.app import drive_of
 from service.daemon.actions import Actions, By, Refused
 from service.daemon.attendant import Attendant
-from service.events import AdminActed, Looked, PhaseStarted, RunFailed
+from service.events import AdminActed, Emit, Looked, PhaseStarted, RunFailed
 from state.drive import Event
 from state.model import Phase, RunKind, RunStatus, Window
 from tests.lifecycle.test_daemon import enrol, finished, serving, world, write
@@ -150,15 +150,18 @@ def test_a_cancelled_backfill_skips_what_nobody_has_begun_and_leaves_the_rows(tm
     assert one.query("SELECT count(*), count(DISTINCT id) FROM events") == [(120, 120)]
 
 
+def spoiling(one: World) -> Emit:
+    """Takes a row away before each audit, so that a count does not hold."""
+    taken = "DELETE FROM events WHERE id = (SELECT min(id) FROM events)"
+    return at_start_of(Phase.AUDIT, lambda: one.execute(taken))
+
+
 def test_a_run_that_a_command_beside_the_daemon_let_go_on_hinders_no_window_any_more(tmp_path):
     one = world(tmp_path, "events", limits={"catch_up_windows": 1})
     enrol(tmp_path, one)
-    spoilt = at_start_of(
-        Phase.AUDIT, lambda: one.execute("DELETE FROM events WHERE id = (SELECT min(id) FROM events)")
-    )
 
     async def go():
-        async with serving(tmp_path, also=spoilt) as (daemon, heard, _task):
+        async with serving(tmp_path, also=spoiling(one)) as (daemon, heard, _task):
             [failed] = await heard.until(lambda all_: all_.of(RunFailed))
             attendant = daemon.pipelines["events"].attendant
             while not attendant.standing.quarantined:  # noqa: ASYNC110 - it is told before it is known
@@ -185,12 +188,9 @@ def test_a_run_that_a_command_beside_the_daemon_let_go_on_hinders_no_window_any_
 def test_a_quarantined_run_goes_on_when_it_is_retried(tmp_path):
     one = world(tmp_path, "events", windows={"end": (START + HOUR).isoformat()})
     enrol(tmp_path, one)
-    spoilt = at_start_of(
-        Phase.AUDIT, lambda: one.execute("DELETE FROM events WHERE id = (SELECT min(id) FROM events)")
-    )
 
     async def go():
-        async with serving(tmp_path, also=spoilt) as (daemon, heard, _task):
+        async with serving(tmp_path, also=spoiling(one)) as (daemon, heard, _task):
             [failed] = await heard.until(lambda all_: all_.of(RunFailed))
             assert failed.run.quarantined_at is not None
             again = await Actions(daemon, 100).retry("events", failed.run.name, None, BY)

@@ -6,6 +6,7 @@ Servers are real, and so is the refusal. The source's clock is the test's; the d
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ from service.config import parse_config
 from service.daemon import looks as looks_module
 from service.daemon.daemon import Daemon
 from service.events import LookFailed, PipelineRemoved, RunClaimed, RunFailed, RunFinished, WindowsOpened
+from service.memory import resident
 from service.settings import PipelineConfig
 from state.model import RunStatus
 from tests.lifecycle.snowflake_world import PROPERTIES, Index, SnowflakeWorld
@@ -35,8 +37,8 @@ PIPELINES = ("one", "two", "three")
 EACH, FEW, TOTAL, MAX_OPEN = 8, 2, 12, 2
 ENOUGH = 36
 """Windows of all pipelines that are loaded after the outage, before the test has seen enough."""
-MOST_MIB, MOST_SPOOL = 100, 1 << 20
-"""What memory may grow by, and what the spool may hold, while the test catches up."""
+MOST_GROWN, MOST_SPOOL = 100 << 20, 1 << 20
+"""Bytes that memory may grow by, and that the spool may hold, while the test catches up."""
 
 
 class Clock:
@@ -79,14 +81,9 @@ def look(daemon: Daemon) -> None:
             one.attendant.tick()
 
 
-def resident() -> float:
-    """MiB of this process now."""
-    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
-
-
 async def caught_up_a_while(daemon: Daemon, heard: Any, count: int) -> int:
     """Until so many more windows are loaded; the most that were open. Bounds hold all the way."""
-    before, done, most = resident(), len(heard.of(RunFinished)), 0
+    before, done, most = resident(os.getpid()), len(heard.of(RunFinished)), 0
     look(daemon)
     while len(heard.of(RunFinished)) < done + count:
         seen = len(heard)
@@ -94,7 +91,7 @@ async def caught_up_a_while(daemon: Daemon, heard: Any, count: int) -> int:
         each = [one.unfinished for one in daemon.pipelines.values()]
         assert max(each) <= EACH
         assert daemon.quota.used <= MOST_SPOOL
-        assert resident() - before < MOST_MIB
+        assert resident(os.getpid()) - before < MOST_GROWN
         most = max(most, sum(each))
     return most
 

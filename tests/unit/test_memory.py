@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from service import memory
+
 PROGRAM = """
 import sys
 import service.__main__
@@ -52,3 +54,13 @@ assert gc.get_freeze_count() > 50_000 and len(gc.get_objects()) < before / 50, (
 def test_what_a_daemon_works_with_is_loaded_before_it_is_used_and_is_not_looked_through_again():
     """Either would hold the event loop: for a second the one, for 50 ms again and again the other."""
     subprocess.run([sys.executable, "-c", SETTLED], check=True)
+
+
+def test_what_a_process_has_and_the_most_it_had():
+    pid = os.getpid()
+    before = memory.resident(pid)
+    more = bytearray(b"x" * (64 << 20))
+    assert memory.resident(pid) - before > 48 << 20
+    del more
+    assert memory.peak_resident(pid) - before > 48 << 20
+    assert memory.resident(0) == 0

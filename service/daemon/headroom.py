@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -47,7 +46,7 @@ class Headroom:
             await asyncio.sleep(EVERY_SECONDS)
 
 
-def limit_here(places: Sequence[str] = LIMITS) -> int | None:
+def container_limit(places: Sequence[str] = LIMITS) -> int | None:
     """Bytes that the container of this process may have; None if nobody limits it."""
     for place in places:
         try:
@@ -56,11 +55,3 @@ def limit_here(places: Sequence[str] = LIMITS) -> int | None:
             continue
         return int(text) if text.isdigit() and int(text) < UNLIMITED else None
     return None
-
-
-def resident() -> int:
-    """Bytes of memory that this process has now; 0 where the system does not tell."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
