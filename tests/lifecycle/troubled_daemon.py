@@ -11,10 +11,11 @@ import asyncio
 import json
 import math
 import signal
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -252,7 +253,7 @@ class Troubled:
 
     def _stand_still(self, serving: Serving) -> None:
         """The process is stopped for longer than a lease: another worker takes a run of it."""
-        serving.send(signal.SIGSTOP)
+        self._stop_between_writes(serving)
         began = time.monotonic()
         until(self._take, "the end of a lease", every=0.2)
         time.sleep(max(STOPPED_SECONDS - (time.monotonic() - began), 0))
@@ -260,6 +261,18 @@ class Troubled:
         until(lambda: noted(serving, "missed"), "the ticks that were missed")
         (serving.folder / "go-taken").touch()
         until(lambda: serving.told("run_fenced"), "the fence")
+
+    def _stop_between_writes(self, serving: Serving) -> None:
+        """Stopped inside a write, the process would keep SQLite's only lock, and nobody could take anything."""
+
+        def stopped() -> bool:
+            serving.send(signal.SIGSTOP)
+            if is_free(self.root / "drive.sqlite"):
+                return True
+            serving.send(signal.SIGCONT)
+            return False
+
+        until(stopped, "a moment between two writes")
 
     def _take(self) -> Any:
         async def claim() -> Any:
@@ -364,3 +377,13 @@ def series(prometheus: Prometheus, port: int) -> dict[tuple[str, Labels], float]
         (one.labels["__name__"], tuple(sorted(labels.items()))): one.value
         for one, labels in zip(found, own, strict=True)
     }
+
+
+def is_free(path: Path) -> bool:
+    """True if nobody holds the write lock of the SQLite file."""
+    with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        return True
