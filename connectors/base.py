@@ -32,8 +32,15 @@ class Snapshot(Protocol):
     def touched(self) -> Mapping[str, int]:
         """Values changed by a declared policy so far, by column."""
 
+    def quarantined(self) -> pa.RecordBatch | None:
+        """Rows that a declared policy set aside since the last call, under `policies.QUARANTINED`, or None.
+
+        Asked after each batch and at the end. `count` is the rows of `batches` and these.
+        """
+
     def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
-        """The rows, once each, under exactly the contract's schema, in batches of bounded bytes.
+        """The rows, once each, under exactly the contract's schema, in batches of bounded bytes; those that a
+        declared policy set aside are not among them.
 
         Complete or an error: a stream that ends early raises. Cancellation at any await leaves the
         snapshot closable. Decoding never blocks the event loop.

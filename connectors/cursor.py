@@ -40,6 +40,15 @@ def counts_of(values: pa.Array) -> pa.Array:
     return values.cast(pa.int32()).cast(pa.int64()) if pa.types.is_date32(values.type) else values.cast(pa.int64())
 
 
+def instants(values: pa.Array) -> pa.Array:
+    """A cursor column as UTC timestamps of microseconds, rounded down; NULL stays NULL. The values are those of a
+    span, so that each is an instant that a timestamp has."""
+    up, down = _scale(values.type)
+    counts = counts_of(values)
+    whole = pc.multiply(counts, up) if down == 1 else _floored(counts, down)
+    return whole.cast(pa.timestamp("us", "UTC"))
+
+
 def bounds(type_: pa.DataType, span: Window) -> tuple[int, int]:
     """`span` in the column's own unit: it holds the counts with `first <= count < beyond`."""
     up, down = _scale(type_)

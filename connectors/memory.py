@@ -74,6 +74,10 @@ class MemorySnapshot:
         self._batch_rows = batch_rows
         self._port = port
 
+    def quarantined(self) -> pa.RecordBatch | None:
+        """See `Snapshot.quarantined`: no column has that policy."""
+        return None
+
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """See `Snapshot.batches`. Raises `RestartAttempt` where the snapshot is no longer open in the source."""
         for whole in self._rows.to_batches(max_chunksize=self._batch_rows):

@@ -9,10 +9,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from state.words import FINISHED, Phase, PhaseStatus, RunKind, RunStatus, SnapshotKind, ValidationStatus
+
+__all__ = [
+    "FINISHED",
+    "Attempt",
+    "Chunk",
+    "Claim",
+    "Failure",
+    "Manifest",
+    "MergeCounts",
+    "Part",
+    "Phase",
+    "PhaseRecord",
+    "PhaseStatus",
+    "Receipt",
+    "Run",
+    "RunId",
+    "RunKind",
+    "RunStatus",
+    "SnapshotKind",
+    "ValidationStatus",
+    "Window",
+    "run_name",
+    "show_instant",
+]
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
@@ -51,67 +76,6 @@ def show_instant(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
-class Phase(StrEnum):
-    """The seven steps of a run, in order."""
-
-    STALE_PIPELINE_HANDLING = "stale_pipeline_handling"  # settle what dead attempts left behind
-    PRE_VALIDATION = "pre_validation"  # source, stage and target are as declared; the read range is cut
-    SOURCE_TO_STAGE_TRANSFER = "source_to_stage_transfer"  # read, write chunks, stage, copy
-    STAGE_TO_TARGET_TRANSFER = "stage_to_target_transfer"  # gate, then merge with fence and receipt
-    AUDIT = "audit"  # re-read the counts independently
-    STAGE_CLEANING = "stage_cleaning"  # archive and remove what was staged; only after a green audit
-    TARGET_CLEANING = "target_cleaning"  # retention, off by default
-
-
-class RunStatus(StrEnum):
-    """`pipeline_status` in the drive table."""
-
-    PENDING = "PENDING"  # waits for a worker; progress of earlier attempts is kept
-    RUNNING = "RUNNING"  # a worker holds its lease
-    COMPLETED = "COMPLETED"  # every phase is done
-    SKIPPED = "SKIPPED"  # a user function said so; shown as a gap
-    FAILED = "FAILED"  # `next_attempt_at`: goes on by itself; `quarantined_at`: an operator decides
-
-
-FINISHED = (RunStatus.COMPLETED, RunStatus.SKIPPED)
-
-
-class PhaseStatus(StrEnum):
-    """`status` inside a phase's column of the drive table."""
-
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    SKIPPED = "SKIPPED"  # a user function asked to skip
-    DISABLED = "DISABLED"  # switched off in the config
-    FAILED = "FAILED"
-
-
-class ValidationStatus(StrEnum):
-    """`validation_status` of an audit."""
-
-    PASSED = "PASSED"  # every link equal
-    DRIFT = "DRIFT"  # every link equal; the live source has moved since, within tolerance
-    UNPROVEN = "UNPROVEN"  # a link is asserted by a user function, or the source offers no count
-    FAILED = "FAILED"  # a link does not hold
-
-
-class SnapshotKind(StrEnum):
-    """What a part was read inside."""
-
-    PIT = "pit"
-    TRANSACTION = "transaction"
-    IMMUTABLE_FILE = "immutable_file"
-    NONE = "none"
-
-
-class RunKind(StrEnum):
-    """Why a run exists."""
-
-    SCHEDULED = "scheduled"  # one window of the tiling
-    BACKFILL = "backfill"  # asked for by an operator
-    REPAIR = "repair"  # a sub-range of closed windows read again
-
-
 class RunId(msgspec.Struct, frozen=True, order=True):
     """Identity of a run: (drive id, pipeline, window, run number)."""
 
@@ -142,7 +106,8 @@ class Part(msgspec.Struct, frozen=True):
 
     `source_count` is the count inside the same snapshot, None where the source offers none; `rows_read`
     counts rows as they came, before they were written.
-    `touched` counts values that a declared policy changed, by column.
+    `touched` counts values that a declared policy changed, by column. `aside` are the chunks of the rows that one
+    set aside; a part without such rows has the form, and the digest, that it had before there were any.
     """
 
     range: Window
@@ -152,6 +117,7 @@ class Part(msgspec.Struct, frozen=True):
     kind: SnapshotKind = SnapshotKind.NONE
     read_at: datetime | None = None
     touched: Mapping[str, int] = msgspec.field(default_factory=dict)
+    aside: tuple[Chunk, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def is_read(self) -> bool:
@@ -161,6 +127,16 @@ class Part(msgspec.Struct, frozen=True):
     def rows(self) -> int:
         """Rows written for this part."""
         return sum(chunk.rows for chunk in self.chunks or ())
+
+    @property
+    def side_chunks(self) -> tuple[Chunk, ...]:
+        """Chunks of the rows that are set aside."""
+        return () if self.aside is msgspec.UNSET else self.aside
+
+    @property
+    def quarantined(self) -> int:
+        """Rows set aside by a policy: they are written to `side_chunks`."""
+        return sum(chunk.rows for chunk in self.side_chunks)
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -176,6 +152,16 @@ class Manifest(msgspec.Struct, frozen=True):
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    @property
+    def side_chunks(self) -> tuple[Chunk, ...]:
+        """Chunks of the rows that are set aside."""
+        return tuple(chunk for part in self.parts for chunk in part.side_chunks)
+
+    @property
+    def quarantined(self) -> int:
+        """Rows set aside by a policy."""
+        return sum(part.quarantined for part in self.parts)
 
     @property
     def complete(self) -> bool:

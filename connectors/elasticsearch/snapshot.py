@@ -44,6 +44,10 @@ class PitSnapshot:
         """Values changed by a declared policy so far, by column."""
         return dict(self._touched)
 
+    def quarantined(self) -> pa.RecordBatch | None:
+        """See `Snapshot.quarantined`: no column has that policy."""
+        return None
+
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows, a page at a time. Raises `RestartAttempt` if they are not as many as were counted."""
         for point, count in zip(self._pits.points, self._counts, strict=True):

@@ -41,6 +41,10 @@ class FilesSnapshot:
         self._readers: set[Stepper[pa.RecordBatch]] = set()
         self._closed = False
 
+    def quarantined(self) -> pa.RecordBatch | None:
+        """See `Snapshot.quarantined`: no column has that policy."""
+        return None
+
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """See `Snapshot.batches`."""
         reader = Stepper(self._rows())

@@ -10,12 +10,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
+from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 
 import msgspec
 
 from connectors.base import Snapshot
+from connectors.policies import QUARANTINED
 from loaders.parquet import ChunkLimits, ChunkWriter
 from service.bench import Bench
 from service.events import PartRead, RowsRead
@@ -28,6 +30,8 @@ from state.errors import RestartAttempt
 from state.model import Chunk, Manifest, Part, Phase, Run, Window
 
 HERE = Phase.SOURCE_TO_STAGE_TRANSFER
+ASIDE = Contract(QUARANTINED, "row_cursor", ())
+"""The side chunks' contract, whatever the pipeline's."""
 
 
 async def perform(bench: Bench) -> Outcome:
@@ -109,25 +113,46 @@ async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: 
     async def put(chunk: Chunk, path: Path) -> None:
         await retrying(lambda: bench.loader.put(bench.attempt, chunk, path), bench.retry, bench.on_retry(HERE))
 
+    def chunks(contract: Contract, prefix: str, read_at: datetime) -> ChunkWriter:
+        return ChunkWriter(bench.spool, contract, prefix, read_at, limits=limits, deliver=put)
+
     async with (
         bench.connector.open(span) as snapshot,
-        ChunkWriter(bench.spool, contract, prefix, snapshot.read_at, limits=limits, deliver=put) as writer,
+        chunks(contract, prefix, snapshot.read_at) as writer,
+        chunks(ASIDE, f"{prefix}-aside", snapshot.read_at) as aside,
     ):
-        rows = await pour(bench, snapshot, writer)
+        rows = await pour(bench, snapshot, writer, aside)
         require_all(span, rows, snapshot.count)
-        chunks = await writer.finish()
-        return Part(span, chunks, snapshot.count, rows, snapshot.kind, snapshot.read_at, dict(snapshot.touched))
+        return Part(
+            span,
+            await writer.finish(),
+            snapshot.count,
+            rows,
+            snapshot.kind,
+            snapshot.read_at,
+            dict(snapshot.touched),
+            await aside.finish() or msgspec.UNSET,
+        )
 
 
-async def pour(bench: Bench, snapshot: Snapshot, writer: ChunkWriter) -> int:
-    """All batches into the writer; returns the rows that came."""
+async def pour(bench: Bench, snapshot: Snapshot, writer: ChunkWriter, aside: ChunkWriter) -> int:
+    """All batches into the writer, rows that a policy sets aside into the other; returns the rows that came."""
     rows = 0
+
+    async def take() -> int:
+        bad = snapshot.quarantined()
+        if bad is None:
+            return 0
+        await aside.write(bad)
+        return int(bad.num_rows)
+
     async with aclosing(snapshot.batches()) as batches:
         async for batch in batches:
-            rows += batch.num_rows
             await writer.write(batch)
-            bench.emit(RowsRead(bench.run, batch.num_rows))
-    return rows
+            came = batch.num_rows + await take()
+            rows += came
+            bench.emit(RowsRead(bench.run, came))
+    return rows + await take()
 
 
 def require_all(span: Window, rows: int, count: int | None) -> None:
