@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiomysql
-from pymysql.constants import CLIENT, FIELD_TYPE
 from pymysql.err import InterfaceError, MySQLError, OperationalError
 
-from state.errors import ConfigurationError, SluicewayError
-from state.mysql.errors import NO_TLS, TIMED_OUT, explain, is_lost
+from state.errors import SluicewayError
+from state.mysql.connection import Connection, certificates
+from state.mysql.errors import TIMED_OUT, explain, is_lost
 from state.mysql.settings import MysqlDriveSettings
 
 IDLE_SECONDS = 60
 """The server ends a connection that is silent for so long, and its transaction; the next call opens another."""
 
-PACKETS_PER_TURN = 100
-"""Rows that have come are taken without a pause by the driver: some milliseconds, then others get their turn."""
-
 Row = dict[str, Any]
-
-_NUMBERS = (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG)
-
-
-class _Connection(aiomysql.Connection):  # type: ignore[misc]
-    """As the driver's, which would go on in the clear with a server, or somebody between, that offers no TLS."""
-
-    _reader: asyncio.StreamReader | None
-    _writer: asyncio.StreamWriter | None
-
-    _packets = 0
-
-    async def open(self) -> None:
-        await self._connect()
-
-    async def _read_packet(self, *kind: Any) -> Any:
-        self._packets += 1
-        if self._packets % PACKETS_PER_TURN == 0:
-            await asyncio.sleep(0)
-        return await super()._read_packet(*kind)
-
-    async def _request_authentication(self) -> None:
-        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
-            raise OperationalError(NO_TLS, "the server offers no TLS")
-        try:
-            await super()._request_authentication()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """At once; the driver's own way leaves the socket open until the other side agrees that TLS ends."""
-        if self._writer is not None:
-            self._writer.transport.abort()
-        self._writer = self._reader = None
 
 
 class Session:
@@ -69,7 +30,7 @@ class Session:
     def __init__(self, settings: MysqlDriveSettings, *, answer_seconds: float | None = None) -> None:
         self._settings = settings
         self._answer_seconds = answer_seconds or settings.answer_timeout_seconds
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
 
     async def rows(self, sql: str, *values: Any) -> list[Row]:
         """The rows of a query, by column; instants come as text."""
@@ -128,7 +89,7 @@ class Session:
             await connection.begin()
 
     @asynccontextmanager
-    async def _answering(self, *, committing: bool = False) -> AsyncIterator[_Connection]:
+    async def _answering(self, *, committing: bool = False) -> AsyncIterator[Connection]:
         """The open connection, for one statement."""
         connection = self._connection
         if connection is None:
@@ -144,8 +105,8 @@ class Session:
             self._drop()
             raise
 
-    async def _opened(self) -> _Connection:
-        connection = _Connection(**self._arguments())
+    async def _opened(self) -> Connection:
+        connection = self._made()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_seconds):
                 await connection.open()
@@ -160,21 +121,16 @@ class Session:
             raise
         return connection
 
-    def _arguments(self) -> dict[str, Any]:
+    def _made(self) -> Connection:
         settings = self._settings
-        return {
-            "host": settings.host,
-            "port": settings.port,
-            "user": settings.user,
-            "password": settings.password.read().encode().decode("latin-1"),  # the driver sends latin-1
-            "db": settings.database,
-            "charset": "utf8mb4",
-            "conv": dict.fromkeys(_NUMBERS, int),  # what is no number stays the text that came
-            "autocommit": True,
-            "client_flag": CLIENT.FOUND_ROWS,
-            "program_name": "sluiceway",
-            "ssl": _tls(settings),
-        }
+        return Connection(
+            settings.host,
+            settings.port,
+            user=settings.user,
+            password=settings.password.read(),
+            database=settings.database,
+            trusting=certificates(settings.ca_file, "drive_table") if settings.tls else None,
+        )
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -182,22 +138,7 @@ class Session:
             self._connection = None
 
 
-def _tls(settings: MysqlDriveSettings) -> ssl.SSLContext | None:
-    """Raises `ConfigurationError` if the certificates cannot be read."""
-    if not settings.tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=settings.ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(
-            f"the certificates in {settings.ca_file} cannot be read: {error.strerror or error}",
-            hint="Set drive_table.ca_file to a file of certificates in PEM form.",
-            code="ca_file",
-            path="drive_table.ca_file",
-        ) from None
-
-
-def _first_words(connection: _Connection, settings: MysqlDriveSettings) -> list[str]:
+def _first_words(connection: Connection, settings: MysqlDriveSettings) -> list[str]:
     """What every connection is told before anything else. Values are numbers of the settings."""
     wait = settings.lock_wait_timeout_seconds
     words = [

@@ -11,8 +11,8 @@ import pytest
 
 from service.lease import LeaseKeeper
 from state.errors import ConfigurationError, SluicewayError, TransientError
+from state.mysql.connection import PACKETS_PER_TURN
 from state.mysql.drive import MysqlDrive
-from state.mysql.session import PACKETS_PER_TURN
 from state.owner import owner_name
 from tests.contract.drive import CLAUSES, Clock
 from tests.contract.drive_desk import LEASE, dead_owner, event, new
