@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import pyarrow as pa
 
 from connectors.elasticsearch.decode_columns import ColumnReader, Refused
@@ -99,7 +100,7 @@ class Decoder:
         if not hits:
             return Page(self._batch([pa.array([], type_) for type_ in self.schema.types]), None, envelope, {})
         touched: Counter[str] = Counter()
-        documents = [_source(hit) for hit in hits]
+        documents = _sources(hits)
         pieces = list(self._pieces(hits, documents, touched))
         own = [pa.array([getattr(hit, name[1:]) for hit in hits], META[name]) for name in self._meta]
         columns = [parts[0] if len(parts) == 1 else pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)]
@@ -110,7 +111,7 @@ class Decoder:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _pieces(
-        self, hits: Sequence[Hit], documents: Sequence[memoryview], touched: Counter[str]
+        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], touched: Counter[str]
     ) -> Iterator[list[pa.Array]]:
         """The columns of the documents, in pieces where some documents need the exact way."""
         try:
@@ -124,12 +125,12 @@ class Decoder:
                 yield from self._pieces(hits[i : i + step], documents[i : i + step], touched)
 
     def _one_by_one(
-        self, hits: Sequence[Hit], documents: Sequence[memoryview], touched: Counter[str]
+        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], touched: Counter[str]
     ) -> list[pa.Array]:
         rows = [self._row(hit, document, touched) for hit, document in zip(hits, documents, strict=True)]
         return [pa.array([row[i] for row in rows], spec.type) for i, spec in enumerate(self._fields)]
 
-    def _row(self, hit: Hit, document: memoryview, touched: Counter[str]) -> list[Value]:
+    def _row(self, hit: Hit, document: msgspec.Raw, touched: Counter[str]) -> list[Value]:
         try:
             cells = self._rows.read(bytes(document).decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
@@ -151,15 +152,17 @@ class Decoder:
         return None
 
 
-def _source(hit: Hit) -> memoryview:
-    source = memoryview(hit.source)
-    if not source:
+def _sources(hits: Sequence[Hit]) -> list[msgspec.Raw]:
+    """The documents, as they are: a view of each would be an object that the garbage collector looks at."""
+    documents = [hit.source for hit in hits]
+    if not all(map(len, documents)):
+        without = next(hit for hit in hits if not len(hit.source))
         raise ContractError(
-            f"{_where(hit)} came without its `_source`",
+            f"{_where(without)} came without its `_source`",
             hint="the index must keep `_source`; columns are read from it",
             code="no_source",
         )
-    return source
+    return documents
 
 
 def _misfit(hit: Hit, spec: FieldSpec, bad: BadValue) -> ContractError:

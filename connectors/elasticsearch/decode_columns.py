@@ -65,9 +65,9 @@ class ColumnReader:
         self._flat = [any(_inside(spec, other) for other in fields) for spec in fields]
         self._readers: dict[tuple[Form, ...], _Reader] = {}
 
-    def read(self, documents: Sequence[memoryview]) -> list[pa.Array]:
+    def read(self, documents: Sequence[msgspec.Raw]) -> list[pa.Array]:
         """The columns in order. Raises Refused if any document needs the exact way; never a wrong value."""
-        if self._hopeless or any(document[0] != 0x7B for document in documents):
+        if self._hopeless or any(memoryview(document)[0] != 0x7B for document in documents):
             raise Refused  # not an object: the reader would take it for an empty one
         forms = self._forms(documents[0])
         reader = self._reader(forms)
@@ -87,7 +87,7 @@ class ColumnReader:
                 self._readers[forms] = reader
         return reader
 
-    def _table(self, documents: Sequence[memoryview], reader: _Reader) -> pa.Table:
+    def _table(self, documents: Sequence[msgspec.Raw], reader: _Reader) -> pa.Table:
         if not self._scalars:
             return pa.table({})
         text = b"\n".join(documents)
@@ -97,7 +97,7 @@ class ColumnReader:
             raise Refused
         return table
 
-    def _forms(self, document: memoryview) -> tuple[Form, ...]:
+    def _forms(self, document: msgspec.Raw) -> tuple[Form, ...]:
         """How the document writes each column; the usual form where it has no value."""
         try:
             source = msgspec.json.decode(document)
@@ -255,7 +255,7 @@ def _attributes(tree: Tree, names: tuple[str, ...]) -> list[str]:
     return out
 
 
-def _raw_columns(documents: Sequence[memoryview], reader: _Reader) -> dict[int, pa.Array]:
+def _raw_columns(documents: Sequence[msgspec.Raw], reader: _Reader) -> dict[int, pa.Array]:
     """The JSON columns by position: the values' own texts."""
     if reader.raw is None:
         return {}
