@@ -15,24 +15,13 @@ from typing import Literal
 import pyarrow as pa
 
 from connectors.cursor import instants
-from state.contract import json_field
+from state.contract import QUARANTINED
 from state.errors import ContractError
+
+__all__ = ["JOINED", "QUARANTINED", "BadValue", "Policy", "Settled", "misfit", "settle"]
 
 Policy = Literal["error", "null", "text", "quarantine"]
 """The read fails | the value is NULL | the column is text, the value stays as it came | the row is set aside."""
-
-QUARANTINED = pa.schema(
-    [
-        pa.field("bad_column", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("bad_value", pa.string(), nullable=False),
-        json_field("row_text"),
-        pa.field("row_cursor", pa.timestamp("us", "UTC")),
-    ]
-)
-"""Rows that are set aside, the same for every source. Where several values of a row do not fit, their columns,
-reasons and values are joined by `; `, in the contract's order. `row_text` is the whole row as JSON text, as it
-came; `row_cursor` its cursor, down to the microsecond, NULL where that is what does not fit."""
 
 JOINED = "; "
 _SHOWN = 80

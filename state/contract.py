@@ -20,6 +20,19 @@ LOADED_AT = "_sluiceway_loaded_at"
 
 RESERVED_PREFIX = "_sluiceway_"
 
+QUARANTINED = pa.schema(
+    [
+        pa.field("bad_column", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("bad_value", pa.string(), nullable=False),
+        pa.field("row_text", pa.string(), nullable=False),
+        pa.field("row_cursor", pa.timestamp("us", "UTC")),
+    ]
+)
+"""Rows that a policy sets aside, the same for every source. Where several values of a row do not fit, their
+columns, reasons and values are joined by `; `, in the contract's order. `row_text` is the whole row as JSON text,
+as it came; `row_cursor` its cursor, down to the microsecond, NULL where that is what does not fit."""
+
 
 def json_field(name: str) -> pa.Field:
     """A column that holds JSON text exactly as it came."""
@@ -52,3 +65,7 @@ class Contract:
     def missing(self, columns: Sequence[str]) -> list[str]:
         """Those of `columns` that the schema does not have."""
         return [name for name in columns if name not in self.schema.names]
+
+
+ASIDE = Contract(QUARANTINED, "row_cursor", ())
+"""What side chunks are written under, whatever the pipeline's own contract."""

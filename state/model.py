@@ -150,6 +150,19 @@ class Manifest(msgspec.Struct, frozen=True):
         return tuple(chunk for part in self.parts for chunk in part.chunks or ())
 
     @property
+    def files(self) -> tuple[Chunk, ...]:
+        """Everything that is staged for the run: its chunks and its side chunks."""
+        return (*self.chunks, *self.side_chunks)
+
+    @property
+    def span(self) -> Window | None:
+        """What the parts read, from the first to the last; None without parts."""
+        ranges = [part.range for part in self.parts]
+        if not ranges:
+            return None
+        return Window(min(one.start for one in ranges), max(one.end for one in ranges))
+
+    @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
 
@@ -184,6 +197,7 @@ class MergeCounts(msgspec.Struct, frozen=True):
 
     Merge mode: `stage_rows - duplicates = distinct_keys = inserted + updated + older + unchanged`.
     Append mode: `inserted = stage_rows`; `deleted` rows of the window were replaced.
+    `quarantined` rows went to the quarantine table.
     """
 
     stage_rows: int
@@ -193,6 +207,7 @@ class MergeCounts(msgspec.Struct, frozen=True):
     older: int = 0
     unchanged: int = 0
     deleted: int = 0
+    quarantined: int = 0
 
     @property
     def duplicates(self) -> int:

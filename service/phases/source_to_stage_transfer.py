@@ -17,7 +17,6 @@ from pathlib import Path
 import msgspec
 
 from connectors.base import Snapshot
-from connectors.policies import QUARANTINED
 from loaders.parquet import ChunkLimits, ChunkWriter
 from service.bench import Bench
 from service.events import PartRead, RowsRead
@@ -25,13 +24,11 @@ from service.parallel import each
 from service.phases.copying import copy_figures, copy_to_stage
 from service.phases.outcome import Outcome
 from service.retry import PART_ERRORS, retrying
-from state.contract import Contract
+from state.contract import ASIDE, Contract
 from state.errors import RestartAttempt
 from state.model import Chunk, Manifest, Part, Phase, Run, Window
 
 HERE = Phase.SOURCE_TO_STAGE_TRANSFER
-ASIDE = Contract(QUARANTINED, "row_cursor", ())
-"""The side chunks' contract, whatever the pipeline's."""
 
 
 async def perform(bench: Bench) -> Outcome:
