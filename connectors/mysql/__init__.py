@@ -1,0 +1,1 @@
+"""Tables and views of MySQL and MariaDB as a source."""
