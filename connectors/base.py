@@ -48,7 +48,10 @@ class Snapshot(Protocol):
 
 
 class Connector(Protocol):
-    """A source of rows with a time cursor. Classifies errors; never retries, sleeps or schedules."""
+    """A source of rows, with a time cursor if it is not only read whole.
+
+    Classifies errors; never retries, sleeps or schedules.
+    """
 
     async def check(self) -> Sequence[Check]:
         """Look at the source as `doctor` does; a failed check is a value, not an error. Writes nothing."""
@@ -61,12 +64,13 @@ class Connector(Protocol):
         """Cut `span` into ranges that tile it, each of about `rows_per_part` rows at most by the source's
         own counts; an instant is never divided. An empty span gives one range."""
 
-    def open(self, span: Window) -> AbstractAsyncContextManager[Snapshot]:
-        """A snapshot of the rows with `span.start <= cursor < span.end`. Everything it holds in the source
-        is given back on success, failure and cancellation, or at `aclose`."""
+    def open(self, span: Window | None) -> AbstractAsyncContextManager[Snapshot]:
+        """A snapshot of the rows with `span.start <= cursor < span.end`; None: of the whole table, whatever its
+        cursor holds, and also where it has none. Everything it holds in the source is given back on success,
+        failure and cancellation, or at `aclose`."""
 
-    async def count(self, span: Window) -> int | None:
-        """The source's live count of the range now; None if it offers none."""
+    async def count(self, span: Window | None) -> int | None:
+        """The source's live count of the range, or of the whole table, now; None if it offers none."""
 
     async def now(self) -> datetime:
         """The source's own clock, UTC."""

@@ -99,7 +99,7 @@ class MemoryConnector:
     def __init__(
         self,
         source: MemorySource,
-        cursor: str,
+        cursor: str | None,
         key: Sequence[str] = (),
         port: Port = direct,
         *,
@@ -120,6 +120,8 @@ class MemoryConnector:
             await self.contract()
         except SluicewayError as error:
             return [Check("source columns", False, error.message, error.hint)]
+        if self._cursor is None:
+            return [Check("source rows", True, f"{self.source.rows.num_rows} rows, read whole")]
         nulls = self._column().null_count
         found = f"{self.source.rows.num_rows} rows, {nulls} of them without a value in '{self._cursor}'"
         return [Check("source cursor", not nulls or self._null_cursor == "ignore", found, "Fill the cursor.")]
@@ -128,9 +130,10 @@ class MemoryConnector:
         """See `Connector.contract`."""
         with self._port("source.contract"):
             contract = Contract(self.source.rows.schema, self._cursor, self._key)
-        if missing := contract.missing([self._cursor, *self._key]):
+        cursors = [] if self._cursor is None else [self._cursor]
+        if missing := contract.missing([*cursors, *self._key]):
             raise ConfigurationError(f"there is no column '{missing[0]}'", code="no_column")
-        if not is_time(type_ := contract.schema.field(self._cursor).type):
+        if cursors and not is_time(type_ := contract.schema.field(self._cursor).type):
             raise ConfigurationError(
                 f"column '{self._cursor}' is {type_}, and no timestamp or date", code="cursor"
             )
@@ -144,14 +147,14 @@ class MemoryConnector:
             at = pc.value_counts(offsets(column.type, counts_of(column), span)).to_pylist()
             return list(cut(span, {each["values"]: each["counts"] for each in at}, rows_per_part))
 
-    def open(self, span: Window) -> AbstractAsyncContextManager[MemorySnapshot]:
+    def open(self, span: Window | None) -> AbstractAsyncContextManager[MemorySnapshot]:
         """See `Connector.open`."""
         return self._open(span)
 
-    async def count(self, span: Window) -> int:
+    async def count(self, span: Window | None) -> int:
         """See `Connector.count`."""
         with self._port("source.count"):
-            return int(pc.sum(self._mask(span), min_count=0).as_py())
+            return int(self._rows(span).num_rows)
 
     async def now(self) -> datetime:
         """The source's clock."""
@@ -162,11 +165,11 @@ class MemoryConnector:
         self.source.views -= self._opened
 
     @asynccontextmanager
-    async def _open(self, span: Window) -> AsyncIterator[MemorySnapshot]:
+    async def _open(self, span: Window | None) -> AsyncIterator[MemorySnapshot]:
         with self._port("source.open"):
-            nulls = self._require_cursors()
-            rows = self.source.rows.filter(self._mask(span))
-            touched = {self._cursor: nulls} if nulls else {}
+            nulls = 0 if span is None else self._require_cursors()
+            rows = self._rows(span)
+            touched = {str(self._cursor): nulls} if nulls else {}
             snapshot = MemorySnapshot(self.source, rows, self._batch_rows, touched, self._port)
             self._opened.add(snapshot)
             self.source.views.add(snapshot)
@@ -182,6 +185,9 @@ class MemoryConnector:
         if nulls and self._null_cursor == "error":
             raise ContractError(f"{nulls} rows have no value in their cursor '{self._cursor}'", code="null_cursor")
         return int(nulls)
+
+    def _rows(self, span: Window | None) -> pa.Table:
+        return self.source.rows if span is None else self.source.rows.filter(self._mask(span))
 
     def _mask(self, span: Window) -> pa.Array:
         column = self._column()

@@ -22,6 +22,7 @@ class Mode(StrEnum):
 
     MERGE = "merge"  # one row per key, the newest wins
     APPEND = "append"  # the window's rows replace what an earlier run of it wrote
+    SNAPSHOT = "snapshot"  # the whole source replaces what the target holds
 
 
 class ConflictPolicy(StrEnum):
@@ -55,7 +56,8 @@ class Counts(msgspec.Struct, frozen=True):
     """Counts looked up now, each by its own query; None where the thing no longer exists.
 
     `target_rows`, merge mode: target rows that answer for the stage table's keys at that order or a newer
-    one. Append mode: target rows of this run in the window. `staged_how`: how `staged_rows` were counted.
+    one. Append mode: target rows of this run in the window. Snapshot mode: target rows of this run.
+    `staged_how`: how `staged_rows` were counted.
     """
 
     staged_files: int | None
@@ -70,7 +72,7 @@ class Held(msgspec.Struct, frozen=True):
     """How much of a stage table the target holds, whoever brought it there.
 
     Merge mode: `staged` distinct keys, of which the target has `held` in any version. Append mode: `staged` rows,
-    and `held` rows of the target in the run's window.
+    and `held` rows of the target in the run's window. Snapshot mode: the rows of both.
     """
 
     staged: int
@@ -110,7 +112,7 @@ class Loader(Protocol):
     async def raise_fence(self, attempt: Attempt) -> None:
         """Record the claim of `attempt` in the target. Waits out, or fails against, a merge under way;
         afterwards no older attempt of an overlapping run of this pipeline can merge. Raises `LeaseLost`
-        if a higher token already claimed an overlapping span."""
+        if a higher token already claimed an overlapping span. In snapshot mode all runs overlap."""
 
     async def put(self, attempt: Attempt, chunk: Chunk, path: Path) -> Staged:
         """Bring a chunk file to the stage under its name; repeatable. Size and bytes are verified there."""
@@ -123,8 +125,9 @@ class Loader(Protocol):
 
     async def adopt(self, attempt: Attempt, contract: Contract, span: Window, read_at: datetime) -> Copied:
         """Take rows that a user's function brought to the stage table of the config (not an attempt's) with
-        `span.start <= cursor < span.end` into a fresh stage table of this attempt; files and rows are numbered
-        by us. Raises `ConfigurationError` if that table or a contract column is missing there."""
+        `span.start <= cursor < span.end` (snapshot mode: all of them) into a fresh stage table of this attempt;
+        files and rows are numbered by us. Raises `ConfigurationError` if that table or a contract column of it is
+        missing."""
 
     async def merge(
         self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
@@ -134,6 +137,8 @@ class Loader(Protocol):
         Raises `LeaseLost` if a higher token claimed an overlapping span; returns the stored receipt if it
         names the same manifest and target; `ReceiptMismatch` if it names others or the target is not
         `identity` any more; `ContractError` on a NULL key. `UnknownOutcome` if the answer to COMMIT was lost.
+        In snapshot mode all rows of the target go and the staged ones take their place, but for what
+        `loaders.swap.require_swap` refuses.
         """
 
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:

@@ -27,23 +27,32 @@ class Needs:
     mode: Mode
     key: tuple[str, ...]
     version: str
-    cursor: str
+    cursor: str | None
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What identifies a row; nothing does in append mode."""
-        return self.key if self.mode is Mode.MERGE else ()
+        """What identifies a row; nothing does in append mode, and in snapshot mode what is named."""
+        return () if self.mode is Mode.APPEND else self.key
+
+    @property
+    def cursor_column(self) -> str | None:
+        """What windows are cut by; snapshot mode cuts nothing."""
+        return None if self.mode is Mode.SNAPSHOT else self.cursor
 
     @property
     def version_column(self) -> str | None:
-        """What orders a row's versions before the time of the look; nothing in append mode."""
-        return None if self.mode is Mode.APPEND or self.version == READ_AT_VERSION else self.version
+        """What orders a row's versions before the time of the look; only merge mode has use for it."""
+        return None if self.mode is not Mode.MERGE or self.version == READ_AT_VERSION else self.version
 
     @property
     def steady(self) -> tuple[str, ...]:
         """Columns whose type must never change: rows are told apart, ordered or replaced by them."""
-        version = self.version_column
-        return (*self.keys, *(() if version is None else (version,)), self.cursor)
+        return (*self.keys, *named(self.version_column), *named(self.cursor_column))
+
+
+def named(column: str | None) -> tuple[str, ...]:
+    """The column, where there is one."""
+    return () if column is None else (column,)
 
 
 def require_usable(contract: Contract, needs: Needs, reserved: Collection[str] = ()) -> None:
@@ -64,13 +73,12 @@ def require_columns(contract: Contract, needs: Needs) -> None:
             code="key",
             path="target_system.key",
         )
-    version = needs.version_column
-    for path, named in (
-        ("source_system.cursor", (needs.cursor,)),
+    for path, columns in (
+        ("source_system.cursor", named(needs.cursor_column)),
         ("target_system.key", needs.keys),
-        ("target_system.version", () if version is None else (version,)),
+        ("target_system.version", named(needs.version_column)),
     ):
-        for name in contract.missing(named):
+        for name in contract.missing(columns):
             raise ConfigurationError(
                 f"{path} names the column {name}, which the source does not have",
                 hint=f"The source has: {', '.join(contract.schema.names)}.",
@@ -82,9 +90,8 @@ def require_columns(contract: Contract, needs: Needs) -> None:
 def require_scalars(contract: Contract, needs: Needs) -> None:
     """Key and version are no JSON and nothing nested: `{"a":1}` and `{"a": 1}` are one value to one comparison and
     two to another, so a key would be in the target twice."""
-    version = needs.version_column
-    for path, named in (("key", needs.keys), ("version", () if version is None else (version,))):
-        for field in (contract.schema.field(name) for name in named):
+    for path, columns in (("key", needs.keys), ("version", named(needs.version_column))):
+        for field in (contract.schema.field(name) for name in columns):
             if is_json(field) or pa.types.is_nested(field.type):
                 raise ConfigurationError(
                     f"target_system.{path} names the column {field.name}, which is"

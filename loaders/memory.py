@@ -36,6 +36,7 @@ from loaders.memory_rows import (
     require_known,
 )
 from loaders.retention import Limits, Retired
+from loaders.swap import UNASKED, Standing, SwapGuard, require_swap
 from state.checks import Check
 from state.contract import READ_AT, RUN, Contract
 from state.errors import ConfigurationError, ContractError, RestartAttempt
@@ -52,16 +53,18 @@ class MemoryLoader(MemoryLedger):
         target: MemoryTarget,
         *,
         pipeline: str,
-        cursor: str,
+        cursor: str | None,
         mode: Mode = Mode.MERGE,
         key: tuple[str, ...] = (),
         version: str = "read_at",
         policy: ConflictPolicy = ConflictPolicy.FAIL,
+        guard: SwapGuard = UNASKED,
         table: str = "events",
         port: Port = direct,
         clock: Callable[[], datetime] = system_clock,
     ) -> None:
-        super().__init__(target, table, port)
+        super().__init__(target, table, mode, port)
+        self._guard = guard
         self._needs = Needs(mode, key, version, cursor)
         self._rules = RowRules(self._needs)
         self._policy = policy
@@ -146,7 +149,8 @@ class MemoryLoader(MemoryLedger):
                 code="user_stage",
                 path="stage_system.table",
             )
-        taken = [row for row in users.rows if inside(span, row[contract.cursor])]
+        cursor = self._needs.cursor_column
+        taken = [row for row in users.rows if cursor is None or inside(span, row[cursor])]
         rows = [
             {**{name: row[name] for name in contract.schema.names}, READ_AT: read_at, FILE: self._stage, ROW: n}
             for n, row in enumerate(taken)
@@ -189,6 +193,8 @@ class MemoryLoader(MemoryLedger):
     def _write(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
         if self._needs.mode is Mode.APPEND:
             return self._replace_window(attempt, staged, values)
+        if self._needs.mode is Mode.SNAPSHOT:
+            return self._replace_all(attempt, staged, values)
         self._require_keys(staged)
         return self._rules.upsert(values, staged)
 
@@ -199,18 +205,38 @@ class MemoryLoader(MemoryLedger):
                 raise ContractError(f"{missing} rows have no value in the key column {name}", code="null_key")
 
     def _replace_window(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
-        window, cursor = attempt.run.window, self._needs.cursor
+        window = attempt.run.window
         self._require_in_window(window, staged)
-        self._require_known([row for row in values.table.rows if inside(window, row[cursor])])
+        self._require_known([row for row in values.table.rows if self._inside(window, row)])
         runs = self._runs_of_pipeline()
-        kept = [row for row in values.table.rows if row.get(RUN) not in runs or not inside(window, row[cursor])]
+        kept = [row for row in values.table.rows if row.get(RUN) not in runs or not self._inside(window, row)]
         deleted = len(values.table.rows) - len(kept)
         values.table.rows = kept + [{**values.table.defaults, **values.full(row)} for row in staged]
         return MergeCounts(len(staged), len(staged), len(staged), deleted=deleted)
 
+    def _replace_all(self, attempt: Attempt, staged: list[Row], values: Values) -> MergeCounts:
+        found = self._standing(attempt, staged, values.table.rows)
+        require_swap(self._guard, attempt, found)
+        values.table.rows = [{**values.table.defaults, **values.full(row)} for row in staged]
+        return MergeCounts(len(staged), len(staged), len(staged), deleted=found.target)
+
+    def _standing(self, attempt: Attempt, staged: list[Row], target: list[Row]) -> Standing:
+        keys = self._needs.keys
+        return Standing(
+            staged=len(staged),
+            target=len(target),
+            strangers=sum(row.get(RUN) not in self._runs_of_pipeline() for row in target),
+            newer=self._newer(attempt),
+            keys=len({self._rules.key(row) for row in staged}) if keys else None,
+            nulls={name: sum(row[name] is None for row in staged) for name in keys},
+        )
+
     def _require_in_window(self, window: Window, staged: list[Row]) -> None:
-        if beside := sum(not inside(window, row[self._needs.cursor]) for row in staged):
+        if beside := sum(not self._inside(window, row) for row in staged):
             raise ContractError(f"{beside} rows have no cursor, or one outside {window}", code="cursor_range")
+
+    def _inside(self, window: Window, row: Row) -> bool:
+        return self._rules.inside(window, row)
 
     def _require_known(self, rows: list[Row]) -> None:
         require_known(rows, {name for name, _ in self.target.receipts})
@@ -233,10 +259,9 @@ class MemoryLoader(MemoryLedger):
         table = self.target.tables.get(self._table)
         if table is None:
             return None
-        if self._needs.mode is Mode.APPEND:
-            window, cursor = attempt.run.window, self._needs.cursor
+        if self._needs.mode is not Mode.MERGE:
             ours = [row for row in table.rows if row.get(RUN) == attempt.name]
-            return sum(inside(window, row[cursor]) for row in ours)
+            return sum(self._inside(attempt.run.window, row) for row in ours)
         return None if stage is None else self._rules.answering(table.rows, stage.rows)
 
     async def held(self, attempt: Attempt, stage_table: str) -> Held | None:

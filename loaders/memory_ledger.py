@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from loaders.base import Mode
 from loaders.memory_rows import MemoryTarget
+from loaders.swap import fenced_span
 from state.errors import LeaseLost, ReceiptMismatch, TransientError, UnknownOutcome
-from state.model import Attempt, Manifest, Receipt, RunId
+from state.model import Attempt, Manifest, Receipt, RunId, Window
 from state.port import Port
 
 
 class MemoryLedger:
     """What the target remembers of claims and receipts, and how a change of it is all or nothing."""
 
-    def __init__(self, target: MemoryTarget, table: str, port: Port) -> None:
+    def __init__(self, target: MemoryTarget, table: str, mode: Mode, port: Port) -> None:
         self.target = target
+        self._mode = mode
         self._table = table
         self._port = port
 
@@ -33,8 +36,22 @@ class MemoryLedger:
         return [
             claim
             for claim in self.target.claims
-            if claim.run.pipeline == run.pipeline and claim.run.window.overlaps(run.window)
+            if claim.run.pipeline == run.pipeline and claim.run.window.overlaps(self._fenced_span(run.window))
         ]
+
+    def _fenced_span(self, window: Window) -> Window:
+        return fenced_span(self._mode, window)
+
+    def _newer(self, attempt: Attempt) -> str | None:
+        """A run over a later window that loaded this very table."""
+        later = [
+            (receipt.run.window.end, name)
+            for name, receipt in self.target.receipts
+            if receipt.run.pipeline == attempt.run.pipeline
+            and receipt.target_identity == self._identity()
+            and receipt.run.window.end > attempt.run.window.end
+        ]
+        return max(later)[1] if later else None
 
     @contextmanager
     def _transaction(self, call: str) -> Iterator[None]:

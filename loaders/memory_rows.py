@@ -141,6 +141,11 @@ class RowRules:
 
     needs: Needs
 
+    def inside(self, window: Window, row: Row) -> bool:
+        """True if a row lies in a window; every row does where none is cut."""
+        cursor = self.needs.cursor_column
+        return cursor is None or inside(window, row[cursor])
+
     def key(self, row: Row) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in self.needs.keys)
 
@@ -210,8 +215,8 @@ class RowRules:
 
     def held(self, window: Window, target: Sequence[Row], staged: Sequence[Row]) -> Held:
         """What the target holds of the stage, by whomever and in whatever version."""
-        if self.needs.mode is Mode.APPEND:
-            return Held(len(staged), sum(inside(window, row[self.needs.cursor]) for row in target))
+        if self.needs.mode is not Mode.MERGE:
+            return Held(len(staged), sum(self.inside(window, row) for row in target))
         keys = {self.key(row) for row in staged}
         return Held(len(keys), len(keys & {self.key(row) for row in target}))
 

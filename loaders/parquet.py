@@ -256,7 +256,7 @@ class ChunkFile:
         self._sink: Any = None
         self._writer: pq.ParquetWriter | None = None
 
-    def append(self, batches: list[pa.RecordBatch], cursor: str, read_at: pa.Scalar) -> None:
+    def append(self, batches: list[pa.RecordBatch], cursor: str | None, read_at: pa.Scalar) -> None:
         """Write rows as one row group."""
         if self._writer is None:
             self._open()
@@ -266,7 +266,8 @@ class ChunkFile:
         self._writer.write_table(table, row_group_size=table.num_rows)
         self.rows += table.num_rows
         self.bytes = self._sink.tell()
-        self._widen(table.column(cursor))
+        if cursor is not None:
+            self._widen(table.column(cursor))
 
     def _open(self) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))

@@ -49,7 +49,7 @@ def loader(
     account: Account | None = None,
     *,
     pipeline: str,
-    cursor: str,
+    cursor: str | None,
     port: Port = direct,
     alone: Callable[[], bool] = lambda: False,
 ) -> Loader:

@@ -21,7 +21,7 @@ class RowOrder(ABC):
 
     key: tuple[str, ...]
     version: str | None
-    cursor: str
+    cursor: str | None
     cursor_immutable: bool
 
     @staticmethod
@@ -32,7 +32,8 @@ class RowOrder(ABC):
     @property
     def match(self) -> str:
         """`t` and `s` are the same row. With an immutable cursor the target may skip what lies at other times."""
-        names = [*self.key, *([self.cursor] if self.cursor_immutable and self.cursor not in self.key else [])]
+        pruning = self.cursor if self.cursor_immutable else None
+        names = [*self.key, *([] if pruning is None or pruning in self.key else [pruning])]
         return " AND ".join(f"t.{self.quoted(name)} = s.{self.quoted(name)}" for name in names)
 
     @property

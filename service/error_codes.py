@@ -10,9 +10,10 @@ import re
 OTHER = "other"
 
 OF_A_RUN = """
-    all_rows defect disk disk_full fenced finished held known live_setting not_proven other_table over_max_percent
-    over_max_rows receipt retention_column rows_read secret snapshot_age snapshot_closed snapshot_lost spool
-    spool_in_use superseded tiling unfinished unknown_run unknown_runs user_function
+    all_rows defect disk disk_full empty_source fenced finished foreign_rows held known live_setting newer_loaded
+    not_newest not_proven other_table over_max_percent over_max_rows over_shrink receipt retention_column rows_read
+    secret snapshot_age snapshot_closed snapshot_lost spool spool_in_use superseded swap_counts tiling unfinished
+    unknown_run unknown_runs user_function
 """
 OF_THE_PROOF = """
     copied_rows footer_rows merged_rows outcomes source_count_live stage_rows staged_rows target_rows

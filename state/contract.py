@@ -48,12 +48,12 @@ def is_json(field: pa.Field) -> bool:
 class Contract:
     """Columns with exact Arrow types, from the source's declaration and never inferred from rows.
 
-    `schema`: the source's columns in order. `cursor`: the column windows are cut by. `key`: the columns
-    that identify a row, empty if the source has none.
+    `schema`: the source's columns in order. `cursor`: the column windows are cut by, None if there is none
+    and the table is only ever read whole. `key`: the columns that identify a row, empty if the source has none.
     """
 
     schema: pa.Schema
-    cursor: str
+    cursor: str | None
     key: tuple[str, ...]
 
     @property

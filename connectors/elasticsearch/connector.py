@@ -58,7 +58,7 @@ class ElasticsearchConnector:
         )
 
     @asynccontextmanager
-    async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
+    async def open(self, span: Window | None) -> AsyncIterator[PitSnapshot]:
         """The range in the attempt's points in time, which the first part opens and `aclose` closes.
 
         Raises `RestartAttempt` if they are lost: the next call opens new ones.
@@ -66,7 +66,7 @@ class ElasticsearchConnector:
         async with (await self._prepared()).open(span) as snapshot:
             yield snapshot
 
-    async def count(self, span: Window) -> int:
+    async def count(self, span: Window | None) -> int:
         """Rows of the range now, outside any snapshot."""
         source = await self._examined()
         return await self._live.count(source.query.of(span))

@@ -26,9 +26,11 @@ class Query(msgspec.Struct, frozen=True):
     where: Mapping[str, Any] | None
     resolution: timedelta
 
-    def of(self, span: Window) -> dict[str, Any]:
-        """Documents with `span.start <= field < span.end`. Raises `ConfigurationError` for an edge between two
-        dates that the index tells apart: it would be rounded, silently."""
+    def of(self, span: Window | None) -> dict[str, Any]:
+        """Documents with `span.start <= field < span.end`; all of them if it is None. Raises `ConfigurationError`
+        for an edge between two dates that the index tells apart: it would be rounded, silently."""
+        if span is None:
+            return self._with({"match_all": {}})
         if any(_since_epoch(edge) % self.resolution for edge in (span.start, span.end)):
             raise ConfigurationError(
                 f"{span} has an edge inside a millisecond, which the dates of {self.field} do not tell apart",

@@ -24,6 +24,8 @@ def files_check(settings: FilesSettings, files: Sequence[SourceFile]) -> Check:
 def cursor_check(settings: FilesSettings, extents: Sequence[Extent]) -> Check:
     """What the cursor columns hold; `extents` of all files."""
     rows, nulls = sum(extent.rows for extent in extents), sum(extent.nulls for extent in extents)
+    if settings.cursor is None:
+        return Check("source rows", True, f"{rows:,} rows, which are read whole: there is no cursor")
     found = f"{rows:,} rows, {nulls:,} of them without a value in '{settings.cursor}'"
     if span := _span(extents):
         found += f"; from {span[0]} to {span[1]}"

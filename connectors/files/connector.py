@@ -90,11 +90,11 @@ class FilesConnector:
         self._planned |= {part: (files, rows) for part, rows in parts.items()}
         return list(parts)
 
-    def open(self, span: Window) -> AbstractAsyncContextManager[FilesSnapshot]:
+    def open(self, span: Window | None) -> AbstractAsyncContextManager[FilesSnapshot]:
         """See `Connector.open`. Raises `ContractError` for rows without a cursor, unless they are left out."""
         return self._open(span)
 
-    async def count(self, span: Window) -> int:
+    async def count(self, span: Window | None) -> int:
         """See `Connector.count`."""
         await self.contract()
         return await self._count(await self._list(), span)
@@ -109,18 +109,18 @@ class FilesConnector:
             await snapshot.aclose()
 
     @asynccontextmanager
-    async def _open(self, span: Window) -> AsyncIterator[FilesSnapshot]:
+    async def _open(self, span: Window | None) -> AsyncIterator[FilesSnapshot]:
         contract = await self.contract()
         read_at = await self.now()
         files = await self._list()
         count = await self._count(files, span)
         of_span = [file for file in files if self._scanner.may_hold(file, span)]
-        left_out = self._scanner.nulls(files)
+        left_out = 0 if span is None else self._scanner.nulls(files)
         snapshot = FilesSnapshot(
             lambda: rows_of(self._format, of_span, contract.schema, span),
             count,
             read_at,
-            {contract.cursor: left_out} if left_out else {},
+            {str(contract.cursor): left_out} if left_out else {},
             self._port,
         )
         self._snapshots.add(snapshot)
@@ -134,8 +134,12 @@ class FilesConnector:
         with self._port("source.list"):
             return await asyncio.to_thread(list_files, self._settings)
 
-    async def _count(self, files: Sequence[SourceFile], span: Window) -> int:
+    async def _count(self, files: Sequence[SourceFile], span: Window | None) -> int:
         """Rows of `span` in exactly these files. A part that was planned over the same ones is counted already."""
+        if span is None:
+            with self._port("source.count"):
+                await exhaust(self._scanner.all_of(files))
+            return self._scanner.rows(files)
         counted, rows = self._planned.get(span, ((), 0))
         if counted == files:
             return rows
@@ -174,10 +178,11 @@ def declared(settings: FilesSettings, format_: Format, files: Sequence[SourceFil
 def agreed(settings: FilesSettings, schema: pa.Schema) -> Contract:
     """The contract of these columns, if they have what is configured."""
     contract = Contract(schema, settings.cursor, settings.key)
-    for setting, columns in (("cursor", [settings.cursor]), ("key", settings.key)):
+    cursors = [] if settings.cursor is None else [settings.cursor]
+    for setting, columns in (("cursor", cursors), ("key", settings.key)):
         if missing := contract.missing(columns):
             raise _wrong(setting, f"there is no column '{missing[0]}'; there are {', '.join(schema.names)}")
-    if not is_time(type_ := schema.field(settings.cursor).type):
+    if cursors and not is_time(type_ := schema.field(settings.cursor).type):
         raise _wrong("cursor", f"column '{settings.cursor}' is {type_}, and no timestamp or date")
     if ours := [name for name in schema.names if name.startswith(RESERVED_PREFIX)]:
         raise _wrong(

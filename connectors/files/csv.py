@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 
 from connectors.cursor import counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
+from connectors.files.formats import no_cursors
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from connectors.files.words import Misfit
@@ -55,16 +56,20 @@ class CsvFormat:
 
     def cursors(self, file: SourceFile) -> Iterator[pa.Array]:
         cursor = self._settings.cursor
-        for batch, first in self._batches(file, [cursor]):
-            yield self._values(file, batch.column(0), cursor, pa.array(range(first, first + batch.num_rows)))
+        for batch, first in self._batches(file, [cursor or self._declared.schema.names[0]]):
+            if cursor is None:
+                yield no_cursors(batch.num_rows)
+            else:
+                yield self._values(file, batch.column(0), cursor, pa.array(range(first, first + batch.num_rows)))
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
+    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
         cursor = self._settings.cursor
         for batch, first in self._batches(file, schema.names):
-            numbers = pa.array(range(first, first + batch.num_rows))
-            at = self._values(file, batch.column(cursor), cursor, numbers)
-            mask = held(at.type, counts_of(at), span)
-            inside, numbers = batch.filter(mask), numbers.filter(mask)
+            inside, numbers = batch, pa.array(range(first, first + batch.num_rows))
+            if cursor is not None and span is not None:
+                at = self._values(file, batch.column(cursor), cursor, numbers)
+                mask = held(at.type, counts_of(at), span)
+                inside, numbers = batch.filter(mask), numbers.filter(mask)
             columns = [self._values(file, inside.column(name), name, numbers) for name in schema.names]
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 

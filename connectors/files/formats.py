@@ -22,10 +22,16 @@ class Format(Protocol):
         """The columns of a file, as a contract has them."""
 
     def cursors(self, file: SourceFile) -> Iterator[pa.Array]:
-        """The cursor column alone, every row of it, in bounded pieces: what rows are counted by."""
+        """The cursor column alone, every row of it, in bounded pieces: what rows are counted by. Where there is no
+        cursor, `no_cursors` of them."""
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
-        """The rows of `span` under exactly `schema`, in pieces of bounded bytes."""
+    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
+        """The rows of `span`, or all of them, under exactly `schema`, in pieces of bounded bytes."""
+
+
+def no_cursors(rows: int) -> pa.Array:
+    """What `Format.cursors` gives of so many rows where there is no cursor."""
+    return pa.nulls(rows, pa.timestamp("us", "UTC"))
 
 
 def is_excluded(settings: FilesSettings, column: str) -> bool:

@@ -15,6 +15,7 @@ import pyarrow.json as pa_json
 
 from connectors.cursor import Extent, counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
+from connectors.files.formats import no_cursors
 from connectors.files.lines import Block, Lines, read_blocks, read_lines
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -49,13 +50,12 @@ class NdjsonFormat:
             yield at
         self._blocks[file] = known
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
+    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
         """Blocks that `cursors` saw to hold nothing of the span are passed over."""
         known = self._blocks.get(file)
-        near = None if known is None else [block for block in known if block.extent.meets(span)]
+        near = None if known is None or span is None else [block for block in known if block.extent.meets(span)]
         for lines in read_lines(file, self._settings) if near is None else read_blocks(file, near):
-            at = self._instants(file, lines)
-            inside = lines.only(held(at.type, counts_of(at), span))
+            inside = lines if span is None else self._of_span(file, lines, span)
             if not inside.texts:
                 continue
             rows = self._decoded(file, self._row, inside)
@@ -64,10 +64,17 @@ class NdjsonFormat:
             columns |= {name: json_column(rows, name) for name, word in self._declared.words.items() if word.json}
             yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
+    def _of_span(self, file: SourceFile, lines: Lines, span: Window) -> Lines:
+        at = self._instants(file, lines)
+        return lines.only(held(at.type, counts_of(at), span))
+
     def _instants(self, file: SourceFile, lines: Lines) -> pa.Array:
         """The cursor of each line, NULL where it has none."""
+        cursor = self._settings.cursor
+        if cursor is None:
+            return no_cursors(len(lines.texts))
         texts = [row.at for row in self._decoded(file, self._cursor_only, lines)]
-        return self._values(file, lines, self._settings.cursor, pa.array(texts, pa.string()))
+        return self._values(file, lines, cursor, pa.array(texts, pa.string()))
 
     def _decoded(self, file: SourceFile, decoder: msgspec.json.Decoder[T], lines: Lines) -> list[T]:
         try:
@@ -143,6 +150,6 @@ def json_column(rows: Sequence[Row], name: str) -> pa.Array:
 NULL = msgspec.Raw(b"null")
 
 
-def cursor_only(column: str) -> Any:
+def cursor_only(column: str | None) -> Any:
     """The type of an object of which only the cursor is kept, as `at`; the rest of it is checked and dropped."""
     return msgspec.defstruct("CursorOnly", [("at", str | None, msgspec.field(name=column, default=None))])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from connectors.cursor import bounds, counts_of, held
 from connectors.files.arrow_types import column_type
 from connectors.files.declared import refuse_text
-from connectors.files.formats import is_excluded
+from connectors.files.formats import is_excluded, no_cursors
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from state.errors import ContractError
@@ -46,18 +46,23 @@ class ParquetFormat:
         return pa.schema([self._column(field, file) for field in found])
 
     def cursors(self, file: SourceFile) -> Iterator[pa.Array]:
+        cursor = self._settings.cursor
         with opened(file) as there:
-            for batch in there.iter_batches(CURSOR_ROWS, columns=[self._settings.cursor], use_threads=False):
-                yield batch.column(self._settings.cursor)
+            if cursor is None:
+                yield no_cursors(there.metadata.num_rows)
+                return
+            for batch in there.iter_batches(CURSOR_ROWS, columns=[cursor], use_threads=False):
+                yield batch.column(cursor)
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window) -> Iterator[pa.RecordBatch]:
-        groups = row_groups(file, self._settings.cursor, span)
+    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
+        cursor = self._settings.cursor
+        groups = None if cursor is None or span is None else row_groups(file, cursor, span)
         with opened(file) as there:
-            for group in groups:
+            for group in range(there.num_row_groups) if groups is None else groups:
                 size = rows_per_batch(there.metadata.row_group(group))
                 pieces = there.iter_batches(size, row_groups=[group], columns=schema.names, use_threads=False)
                 for piece in pieces:
-                    yield fitted(_of_span(piece, self._settings.cursor, span), schema)
+                    yield fitted(_of_span(piece, cursor, span), schema)
 
     def _column(self, field: pa.Field, file: SourceFile) -> pa.Field:
         type_ = column_type(field.type)
@@ -94,7 +99,9 @@ def rows_per_batch(group: pq.RowGroupMetaData) -> int:
     return int(max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, per_row))))
 
 
-def _of_span(batch: pa.RecordBatch, cursor: str, span: Window) -> pa.RecordBatch:
+def _of_span(batch: pa.RecordBatch, cursor: str | None, span: Window | None) -> pa.RecordBatch:
+    if cursor is None or span is None:
+        return batch
     column = batch.column(cursor)
     return batch.filter(held(column.type, counts_of(column), span))
 

@@ -32,14 +32,18 @@ class Scanner:
         self._require = require
         self._extents: dict[SourceFile, Extent] = {}
 
-    def may_hold(self, file: SourceFile, span: Window) -> bool:
+    def may_hold(self, file: SourceFile, span: Window | None) -> bool:
         """False if an earlier pass saw that nothing of the file lies in `span`."""
         known = self._extents.get(file)
-        return known is None or known.meets(span)
+        return span is None or known is None or known.meets(span)
 
     def extents(self, files: Iterable[SourceFile]) -> list[Extent]:
         """What is known of `files`."""
         return [self._extents[file] for file in files if file in self._extents]
+
+    def rows(self, files: Iterable[SourceFile]) -> int:
+        """Rows of `files`; every one of them has been passed over."""
+        return sum(extent.rows for extent in self.extents(files))
 
     def nulls(self, files: Iterable[SourceFile]) -> int:
         """Rows of `files` whose cursor is NULL; every one of them has been passed over."""

@@ -23,8 +23,9 @@ class FilesSettings(Group):
     default. It must match at least one file: a mistyped pattern looks like an empty source."""
     format: Literal["parquet", "csv", "ndjson"] = "parquet"
     """Format of all files. Default parquet: the one that declares its own columns."""
-    cursor: Name
-    """Column that windows are cut by, a timestamp or date; an instant without a zone is UTC. No default."""
+    cursor: Name | None = None
+    """Column that windows are cut by, a timestamp or date; an instant without a zone is UTC. Default none,
+    which only `target_system.mode: snapshot` can do with: it reads the files whole."""
     key: tuple[Name, ...] = ()
     """Columns that identify a row. Default none: a file has no key of its own."""
     types: Mapping[Name, Annotated[str, AfterValidator(check_word)]] = {}

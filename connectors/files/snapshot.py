@@ -18,8 +18,8 @@ from state.port import Port
 Rows = Generator[pa.RecordBatch, None, None]
 
 
-def rows_of(format_: Format, files: Sequence[SourceFile], schema: pa.Schema, span: Window) -> Rows:
-    """The rows of `span` in batches of bounded bytes, file by file; it blocks."""
+def rows_of(format_: Format, files: Sequence[SourceFile], schema: pa.Schema, span: Window | None) -> Rows:
+    """The rows of `span`, or all of them, in batches of bounded bytes, file by file; it blocks."""
     for file in files:
         with reading(file):
             yield from bounded(format_.rows(file, schema, span))

@@ -11,7 +11,7 @@ from loaders.base import Copied
 from loaders.columns import FILE, ROW
 from loaders.duckdb.files import StageFiles, columns_told
 from loaders.duckdb.names import Table, quoted, text
-from loaders.duckdb.rows import within_window
+from loaders.duckdb.plan import in_window_of
 from loaders.duckdb.schema import Wanted, columns, wanted
 from loaders.duckdb.types import JSON, TEXT, TIMES, ZONED, widens
 from loaders.duckdb.work import Work
@@ -119,7 +119,8 @@ def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, read_a
         )
     for column in want:
         require_type(source, have[column.name.lower()].type, column)
-    cursor = have[contract.cursor.lower()]
+    cursor = work.rules.cursor
+    bounds = () if cursor is None else (span.start, span.end)
     table = fresh(work, attempt, want)
     names = [*(quoted(column.name) for column in want), *(quoted(name) for name in STAGE_OWN)]
     values = [f"CAST({quoted(column.name)} AS {column.type})" for column in want]
@@ -127,11 +128,10 @@ def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, read_a
         rows = work.session.count(
             f"INSERT INTO {work.session.at(table)} ({', '.join(names)})"
             f" SELECT {', '.join(values)}, ?, ?, row_number() OVER () - 1 FROM {work.session.at(source)}"
-            f" WHERE {within_window(quoted(cursor.name), cursor.type)}",
+            f" WHERE {in_window_of(have, cursor)}",
             read_at,
             str(source),
-            span.start,
-            span.end,
+            *bounds,
         )
     return Copied(table.name, {str(source): rows})
 

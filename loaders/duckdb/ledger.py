@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import duckdb
 import msgspec
 
-from loaders.base import Loads
+from loaders.base import Loads, Mode
 from loaders.duckdb.file import Session
 from loaders.duckdb.names import Names, quoted
 from loaders.duckdb.schema import columns, identity
+from loaders.swap import fenced_span
 from state.errors import LeaseLost, TransientError, UnknownOutcome
 from state.model import Attempt, MergeCounts, Receipt, RunId, Window
 from state.port import Port
@@ -50,8 +51,9 @@ RUN_COLUMNS = "drive_id, pipeline, epoch_us(window_start), epoch_us(window_end),
 class Ledger:
     """Claims and receipts of one pipeline in one session."""
 
-    def __init__(self, session: Session, names: Names, pipeline: str, port: Port) -> None:
+    def __init__(self, session: Session, names: Names, pipeline: str, mode: Mode, port: Port) -> None:
         self._session = session
+        self._mode = mode
         self._names = names
         self._pipeline = pipeline
         self._port = port
@@ -75,7 +77,7 @@ class Ledger:
 
     def require_highest(self, attempt: Attempt) -> None:
         """Raises `LeaseLost` if a higher token of this pipeline claimed a span that overlaps the run's."""
-        window = attempt.run.window
+        window = fenced_span(self._mode, attempt.run.window)
         highest = self._session.value(
             f"SELECT max(token) FROM {self._loads} WHERE kind = 'claim' AND pipeline = ?"
             " AND window_start < ? AND window_end > ?",
@@ -104,6 +106,17 @@ class Ledger:
         """The receipt of a run."""
         found = self._receipts(RUN_IS, *run_values(run))
         return found[0] if found else None
+
+    def newer(self, attempt: Attempt, identity: str | None) -> str | None:
+        """Name of a run over a later window that brought its rows into the target of this identity."""
+        name: str | None = self._session.value(
+            f"SELECT max_by(run_name, window_end) FROM {self._loads} WHERE kind = 'receipt' AND pipeline = ?"
+            " AND target_identity = ? AND window_end > ?",
+            self._pipeline,
+            identity,
+            attempt.run.window.end,
+        )
+        return name
 
     def store(self, attempt: Attempt, receipt: Receipt) -> None:
         """Write the receipt."""

@@ -53,7 +53,7 @@ class DuckDBLoader:
         stage: DuckDBStage,
         *,
         pipeline: str,
-        cursor: str,
+        cursor: str | None,
         port: Port = direct,
         alone: Callable[[], bool] = lambda: False,
     ) -> None:

@@ -8,10 +8,11 @@ from datetime import datetime
 import duckdb
 
 from loaders.base import Counts, Held
+from loaders.columns import named
 from loaders.duckdb.copying import MADE
 from loaders.duckdb.files import StageFiles
 from loaders.duckdb.names import Table, quoted
-from loaders.duckdb.rows import within_window
+from loaders.duckdb.plan import in_window_of
 from loaders.duckdb.schema import Column, columns, identity_of
 from loaders.duckdb.work import Work
 from state.checks import Check
@@ -36,7 +37,7 @@ def counts(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, 
 
 def target_rows(work: Work, attempt: Attempt, have: dict[str, Column], stage: str | None) -> int | None:
     """Rows of the target that answer for this run; None where target or stage table is gone, or is another."""
-    needed = [RUN, work.rules.cursor, *(work.rules.ordering if work.merging else ())]
+    needed = [RUN, *named(work.rules.cursor), *(work.rules.ordering if work.merging else ())]
     if any(name.lower() not in have for name in needed):
         return None
     if not work.merging:
@@ -51,21 +52,19 @@ def target_rows(work: Work, attempt: Attempt, have: dict[str, Column], stage: st
 
 
 def in_window(work: Work, attempt: Attempt, have: dict[str, Column], where: str, *values: object) -> int:
-    """Rows of the target in the run's window that are `where`."""
-    cursor, window = have[work.rules.cursor.lower()], attempt.run.window
+    """Rows of the target in the run's window that are `where`; in snapshot mode, of all rows."""
+    window, cursor = attempt.run.window, work.rules.cursor
+    bounds = () if cursor is None else (window.start, window.end)
     return work.session.count(
-        f"SELECT count(*) FROM {work.target} WHERE {where} AND {within_window(quoted(cursor.name), cursor.type)}",
-        *values,
-        window.start,
-        window.end,
+        f"SELECT count(*) FROM {work.target} WHERE {where} AND {in_window_of(have, cursor)}", *values, *bounds
     )
 
 
 def held(work: Work, attempt: Attempt, stage: Table) -> Held | None:
     """What the target holds of a stage table, in whatever version and by whomever."""
     have = columns(work.session, work.names.target)
-    needed = work.rules.key if work.merging else (work.rules.cursor,)
-    if not columns(work.session, stage) or any(name.lower() not in have for name in needed):
+    needed = work.rules.key if work.merging else named(work.rules.cursor)
+    if not (have and columns(work.session, stage)) or any(name.lower() not in have for name in needed):
         return None
     stage_at = work.session.at(stage)
     if not work.merging:
@@ -136,7 +135,7 @@ def target_checks(work: Work) -> list[Check]:
     table, have = work.names.target, columns(work.session, work.names.target)
     if not have:
         return [Check("target_system.table", True, f"{table} will be made")]
-    needed = [*(work.rules.ordering if work.merging else ()), work.rules.cursor]
+    needed = [*(work.rules.ordering if work.merging else ()), *named(work.rules.cursor)]
     missing = [name for name in needed if name.lower() not in have]
     kinds = work.session.rows(
         "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND lower(schema_name) = lower(?)"

@@ -1,19 +1,29 @@
-"""The one transaction that changes the target, in either mode: fence, receipt check, data, receipt."""
+"""The one transaction that changes the target, in every mode: fence, receipt check, data, receipt."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from loaders.base import Mode
 from loaders.duckdb.append import replace_window
 from loaders.duckdb.ledger import transact
 from loaders.duckdb.names import Table
 from loaders.duckdb.plan import Plan, plan_for
 from loaders.duckdb.schema import columns, identity_of
+from loaders.duckdb.swap import replace_all
 from loaders.duckdb.upsert import make_newest, upsert
 from loaders.duckdb.work import Work
 from state.contract import Contract
 from state.errors import ReceiptMismatch, RestartAttempt
-from state.model import Attempt, Manifest, Receipt
+from state.model import Attempt, Manifest, MergeCounts, Receipt
+
+WRITERS: Mapping[Mode, Callable[[Plan], MergeCounts]] = {
+    Mode.MERGE: upsert,
+    Mode.APPEND: replace_window,
+    Mode.SNAPSHOT: replace_all,
+}
+"""How the staged rows enter the target, inside the transaction."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Merge:
                 hint="Its rows are staged again.",
                 code="stage_table_missing",
             )
-        counts = upsert(plan) if self.work.merging else replace_window(plan)
+        counts = WRITERS[self.work.settings.mode](plan)
         receipt = Receipt(attempt.run, attempt.token, self.manifest.digest, self.identity, counts, plan.at)
         with self.work.port("loader.merge.receipt"):
             ledger.store(attempt, receipt)

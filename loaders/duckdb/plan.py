@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from loaders.duckdb.names import Table, quoted
 from loaders.duckdb.rows import R, RowRules, within_window
-from loaders.duckdb.schema import Columns, value_for, wanted
+from loaders.duckdb.schema import Columns, identity_of, value_for, wanted
 from loaders.duckdb.work import Work
 from state.contract import LOADED_AT, RUN, Contract
 from state.errors import ContractError
@@ -17,13 +17,15 @@ from state.model import Attempt
 @dataclass(frozen=True)
 class Plan:
     """`values`: target column → SQL over the stage table; what else the target has is left alone. `in_window`: SQL
-    that is true for a row of the run's window, with two parameters. `at`: when."""
+    that is true for a row of the run's window, with two parameters; TRUE with none where there is no cursor.
+    `identity`: the target's, now. `at`: when."""
 
     work: Work
     stage: str
     values: dict[str, str]
     in_window: str
     attempt: Attempt
+    identity: str | None
     at: datetime
 
     @property
@@ -56,6 +58,13 @@ def plan_for(work: Work, have: Columns, contract: Contract, *, stage: Table, att
                 code="missing_column",
             )
         values[there.name] = value_for(there, column, work.settings.on_type_conflict, work.names.target)
-    cursor = have[work.rules.cursor.lower()]
-    in_window = within_window(quoted(cursor.name), cursor.type)
-    return Plan(work, work.session.at(stage), values, in_window, attempt, datetime.now(UTC))
+    in_window = in_window_of(have, work.rules.cursor)
+    return Plan(work, work.session.at(stage), values, in_window, attempt, identity_of(have), datetime.now(UTC))
+
+
+def in_window_of(have: Columns, cursor: str | None) -> str:
+    """`Plan.in_window` over a table with these columns."""
+    if cursor is None:
+        return "TRUE"
+    found = have[cursor.lower()]
+    return within_window(quoted(found.name), found.type)

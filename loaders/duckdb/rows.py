@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from loaders.columns import FILE, ROW, Needs
+from loaders.columns import FILE, ROW, Needs, named
 from loaders.duckdb.names import quoted
 from loaders.duckdb.types import ZONED
 from loaders.row_order import RowOrder
@@ -34,8 +34,8 @@ class RowRules(RowOrder):
     @property
     def compared(self) -> list[str]:
         """The source's columns among `ordering` and `match`, each once."""
-        named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
-        return list({name.lower(): name for name in named}.values())
+        columns = [*self.key, *named(self.version), *named(self.cursor)]
+        return list({name.lower(): name for name in columns}.values())
 
     def newest(self, stage: str, values: Mapping[str, str]) -> str:
         """A query: the stage's newest row per key, as target column → value, with `_sluiceway_read_at`."""
@@ -52,7 +52,7 @@ class RowRules(RowOrder):
 
 def rules(needs: Needs, *, cursor_immutable: bool) -> RowRules:
     """The rules that the settings ask for."""
-    return RowRules(needs.keys, needs.version_column, needs.cursor, cursor_immutable)
+    return RowRules(needs.keys, needs.version_column, needs.cursor_column, cursor_immutable)
 
 
 def within_window(cursor: str, kind: str) -> str:

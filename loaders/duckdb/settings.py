@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool
 
 from loaders.base import ConflictPolicy, Mode
+from loaders.swap import SwapGuard
 from state.settings import Group
 
 Name = Annotated[str, Field(min_length=1)]
@@ -24,9 +25,11 @@ class DuckDBTarget(Group):
     """Target table, `table` or `schema.table`, made if absent. No default."""
     mode: Mode = Mode.MERGE
     """`merge`: one row per key, the newest wins; `append`: the window's rows replace those an earlier run of it
-    wrote. Default merge: it stays right when rows change or are read twice."""
+    wrote; `snapshot`: each run replaces the whole table by the source as it is then. Default merge: it stays right
+    when rows change or are read twice."""
     key: tuple[Name, ...] = ()
-    """Columns that identify a row. Needed by merge; empty by default, because guessing a key loses rows."""
+    """Columns that identify a row. Needed by merge, looked after in snapshot where it is given; empty by
+    default, because guessing a key loses rows."""
     version: Name = "read_at"
     """What says which of two versions is newer: a column, or `read_at` for the later look. Default read_at: right
     without any promise by the source."""
@@ -36,6 +39,8 @@ class DuckDBTarget(Group):
     on_type_conflict: ConflictPolicy = ConflictPolicy.FAIL
     """What to do when a column's type changed: `fail`, or keep the values as `text` or `json`. Default fail: no
     silent change of a table that others read."""
+    snapshot: SwapGuard = SwapGuard()
+    """What mode snapshot does not do unasked: empty the table, or make it much smaller."""
     memory_limit: Annotated[str, Field(pattern=r"^[1-9]\d*(\.\d+)?\s?(KB|MB|GB|KiB|MiB|GiB)$")] = "1GB"
     """Memory that DuckDB may use, with its unit. Default 1GB: DuckDB's own default, 80 % of the machine, leaves
     nothing for reading."""

@@ -71,9 +71,10 @@ BITS = {
 def require_types(contract: Contract, needs: Needs) -> None:
     """Raises `ContractError` for a type that DuckDB lacks, `ConfigurationError` if append has no time to go by."""
     kinds = {field.name: duck_type(field.name, field.type) for field in contract.schema}
-    if needs.mode is Mode.APPEND and kinds[needs.cursor] not in TIMES:
+    cursor = needs.cursor_column
+    if needs.mode is Mode.APPEND and cursor is not None and kinds[cursor] not in TIMES:
         raise ConfigurationError(
-            f"the cursor {needs.cursor} is {kinds[needs.cursor]}: append mode replaces a window's rows by a time",
+            f"the cursor {cursor} is {kinds[cursor]}: append mode replaces a window's rows by a time",
             hint="Use mode merge, or a date or timestamp column as source_system.cursor.",
             code="cursor_type",
             path="source_system.cursor",

@@ -26,7 +26,7 @@ class Work:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.session, self.names, self.pipeline, self.port)
+        return Ledger(self.session, self.names, self.pipeline, self.settings.mode, self.port)
 
     def of(self, pipeline: str) -> Work:
         """The same for another pipeline."""

@@ -14,7 +14,7 @@ from loaders.columns import ROW as ROW_NUMBER
 from loaders.parquet import READ_AT_FIELD
 from loaders.snowflake.files import StageFiles
 from loaders.snowflake.names import FILE, ROW, R
-from loaders.snowflake.rows import INSTANT, instant, within_window
+from loaders.snowflake.rows import INSTANT, bounds_of, in_window_of, instant
 from loaders.snowflake.schema import Wanted, look, wanted
 from loaders.snowflake.sizes import declared
 from loaders.snowflake.types import TEXT, VARIANT, WHOLE, ZONED, widens
@@ -176,15 +176,15 @@ async def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, 
     table = await fresh(work, attempt, want)
     names = [*(quoted(column.name) for column in want), R, FILE, ROW]
     cursor = work.rules.cursor
+    ordered = cursor or want[0].name
     with work.port("loader.adopt.load"):
         rows = await work.session.count(
             f"INSERT INTO {table.sql} ({', '.join(names)})"
-            f" SELECT {', '.join(values)}, {INSTANT}, ?, ROW_NUMBER() OVER (ORDER BY u.{quoted(cursor)})"
-            f" FROM {source.sql} u WHERE {within_window(f'u.{quoted(cursor)}', columns[cursor])}",
+            f" SELECT {', '.join(values)}, {INSTANT}, ?, ROW_NUMBER() OVER (ORDER BY u.{quoted(ordered)})"
+            f" FROM {source.sql} u WHERE {in_window_of(cursor, columns, 'u.')}",
             instant(read_at),
             str(source),
-            instant(span.start),
-            instant(span.end),
+            *bounds_of(cursor, span),
             long=True,
         )
     return Copied(table.last, {str(source): rows})

@@ -15,10 +15,11 @@ from typing import Any
 
 import msgspec
 
-from loaders.base import Loads
+from loaders.base import Loads, Mode
 from loaders.snowflake.names import Names
 from loaders.snowflake.rows import INSTANT, instant
 from loaders.snowflake.schema import identity_of, made_sql
+from loaders.swap import fenced_span
 from state.errors import LeaseLost, RestartAttempt
 from state.model import Attempt, MergeCounts, Receipt, RunId
 from state.port import Port
@@ -57,8 +58,9 @@ FENCE_ROW = "SELECT " + ", ".join(
 class Ledger:
     """Claims and receipts of one pipeline in one session."""
 
-    def __init__(self, session: Session, names: Names, pipeline: str, port: Port) -> None:
+    def __init__(self, session: Session, names: Names, pipeline: str, mode: Mode, port: Port) -> None:
         self._session = session
+        self._mode = mode
         self._names = names
         self._pipeline = pipeline
         self._port = port
@@ -163,7 +165,7 @@ class Ledger:
 
     def fenced_by(self, attempt: Attempt) -> tuple[Any, ...]:
         """The parameters of `FENCED`."""
-        window = attempt.run.window
+        window = fenced_span(self._mode, attempt.run.window)
         return self._pipeline, attempt.token, instant(window.end), instant(window.start)
 
     async def require_highest(self, attempt: Attempt) -> None:
@@ -185,6 +187,17 @@ class Ledger:
         )
         require_unfenced(attempt, highest)
         return None if text is None else receipt_of(text)
+
+    async def newer(self, attempt: Attempt, identity: str) -> str | None:
+        """Name of a run over a later window that brought its rows into the target of this identity."""
+        found = await self._session.rows(
+            f"SELECT RUN_NAME FROM {self.sql} WHERE KIND = 'receipt' AND PIPELINE = ? AND TARGET_IDENTITY = ?"
+            f" AND WINDOW_END > {INSTANT} ORDER BY WINDOW_END DESC LIMIT 1",
+            self._pipeline,
+            identity,
+            instant(attempt.run.window.end),
+        )
+        return str(found[0][0]) if found else None
 
     async def store(self, attempt: Attempt, receipt: Receipt, when: str, *values: Any) -> bool:
         """Write the receipt in the transaction that is open, if `when` is true; tells whether it was written."""

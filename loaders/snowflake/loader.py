@@ -61,7 +61,7 @@ class SnowflakeLoader:
         account: Account,
         *,
         pipeline: str,
-        cursor: str,
+        cursor: str | None,
         port: Port = direct,
     ) -> None:
         require_select(target.transform)

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from loaders.base import Counts, Held
+from loaders.columns import named
 from loaders.snowflake.files import StageFiles
 from loaders.snowflake.ledger import run_text
 from loaders.snowflake.names import RUN_NAME, spelled
-from loaders.snowflake.rows import instant, within_window
+from loaders.snowflake.rows import bounds_of, in_window_of
 from loaders.snowflake.schema import Table, identity_of, look, look_with, made_sql
 from loaders.snowflake.types import TEXT
 from loaders.snowflake.work import Work
@@ -90,7 +91,7 @@ def target_query(
     work: Work, attempt: Attempt, have: Table | None, stage: Name | None
 ) -> tuple[str, tuple[str, ...]] | None:
     """Counts what answers for the run; None where target or stage table is gone, or is another."""
-    needed = [RUN.upper(), work.rules.cursor, *(work.rules.ordering if work.merging else ())]
+    needed = [RUN.upper(), *named(work.rules.cursor), *(work.rules.ordering if work.merging else ())]
     if have is None or any(name not in have.columns for name in needed):
         return None
     if not work.merging:
@@ -106,20 +107,19 @@ def target_query(
     )
 
 
-def in_window(work: Work, attempt: Attempt, have: Table, where: str) -> tuple[str, tuple[str, str]]:
-    """Counts rows of the target in the run's window that are `where`."""
-    cursor, window = work.rules.cursor, attempt.run.window
+def in_window(work: Work, attempt: Attempt, have: Table, where: str) -> tuple[str, tuple[str, ...]]:
+    """Counts rows of the target in the run's window that are `where`; in snapshot mode, of all rows."""
+    cursor = work.rules.cursor
     return (
-        f"SELECT COUNT(*) FROM {work.target} WHERE {where}"
-        f" AND {within_window(quoted(cursor), have.columns[cursor])}",
-        (instant(window.start), instant(window.end)),
+        f"SELECT COUNT(*) FROM {work.target} WHERE {where} AND {in_window_of(cursor, have.columns)}",
+        bounds_of(cursor, attempt.run.window),
     )
 
 
 async def held(work: Work, attempt: Attempt, stage: Name) -> Held | None:
     """What the target holds of a stage table, in whatever version and by whomever."""
     have, there = await look_with(work.session, work.names.target, stage)
-    needed = work.rules.key if work.merging else (work.rules.cursor,)
+    needed = work.rules.key if work.merging else named(work.rules.cursor)
     if have is None or any(name not in have.columns for name in needed) or not there:
         return None
     rows = stage.sql if stage == work.empty else work.staged(stage)

@@ -1,16 +1,18 @@
-"""The one transaction that changes the target, in either mode: fence, receipt check, data, receipt."""
+"""The one transaction that changes the target, in every mode: fence, receipt check, data, receipt."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from loaders.base import Mode
 from loaders.snowflake.append import replace_window
 from loaders.snowflake.evolving import require_table
-from loaders.snowflake.plan import plan_for
+from loaders.snowflake.plan import Plan, plan_for
 from loaders.snowflake.schema import Table, is_table, is_table_values, look_with, require_settled
+from loaders.snowflake.swap import replace_all
 from loaders.snowflake.upsert import upsert
 from loaders.snowflake.work import Work
 from state.contract import Contract
@@ -18,6 +20,13 @@ from state.errors import ReceiptMismatch, RestartAttempt, TransientError, Unknow
 from state.model import Attempt, Manifest, MergeCounts, Receipt
 from state.port import Port
 from state.snowflake.names import Name
+
+WRITERS: Mapping[Mode, Callable[[Plan], Awaitable[MergeCounts]]] = {
+    Mode.MERGE: upsert,
+    Mode.APPEND: replace_window,
+    Mode.SNAPSHOT: replace_all,
+}
+"""How the staged rows enter the target, inside the transaction."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Merge:
         require_table(have, work.names.target)
         require_settled(have, work.names.target)
         plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt, mark=mark)
-        counts = await (upsert(plan) if work.merging else replace_window(plan))
+        counts = await WRITERS[work.settings.mode](plan)
         self._require_all(counts)
         receipt = self._receipt(counts, plan.at)
         with work.port("loader.merge.receipt"):

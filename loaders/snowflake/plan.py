@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from loaders.snowflake.copying import stage_kinds
 from loaders.snowflake.names import LOADED, RUN_NAME, R
-from loaders.snowflake.rows import RowRules, instant, within_window
+from loaders.snowflake.rows import RowRules, bounds_of, in_window_of, instant
 from loaders.snowflake.schema import Table, Wanted, value_for, wanted
 from loaders.snowflake.types import VARIANT
 from loaders.snowflake.work import Work
@@ -23,8 +23,8 @@ class Plan:
     """`rows`: the staged rows in a FROM. `values`: target column → SQL over `r`, one of them; what else the target
     has is left alone.
     `variants`: those of `values` that are VARIANT. `parsed`: columns of JSON text that become one. `in_window`:
-    SQL that is true for a row of the run's window, with two parameters. `mark`: what the transaction left in the
-    fence. `at`: when."""
+    SQL that is true for a row of the run's window, with the parameters `bounds`. `mark`: what the transaction left
+    in the fence. `identity`: the target's, now. `at`: when."""
 
     work: Work
     stage: Name
@@ -35,6 +35,7 @@ class Plan:
     in_window: str
     attempt: Attempt
     mark: str
+    identity: str
     at: datetime
 
     @property
@@ -61,10 +62,9 @@ class Plan:
         return ", ".join([*(quoted(name) for name in self.values), R, RUN_NAME, LOADED])
 
     @property
-    def bounds(self) -> tuple[str, str]:
+    def bounds(self) -> tuple[str, ...]:
         """The parameters of `in_window`."""
-        window = self.attempt.run.window
-        return instant(window.start), instant(window.end)
+        return bounds_of(self.rules.cursor, self.attempt.run.window)
 
     @property
     def stamp(self) -> tuple[str, str]:
@@ -92,9 +92,10 @@ def plan_for(work: Work, have: Table, contract: Contract, *, stage: Name, attemp
         values,
         frozenset(name for name in values if have.columns[name] == VARIANT),
         tuple(column for column in want if column.json and have.columns[column.name] == VARIANT),
-        within_window(quoted(work.rules.cursor), have.columns[work.rules.cursor]),
+        in_window_of(work.rules.cursor, have.columns),
         attempt,
         mark,
+        have.identity,
         datetime.now(UTC),
     )
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from loaders.columns import Needs
+from loaders.columns import Needs, named
 from loaders.row_order import RowOrder
 from loaders.snowflake.names import FILE, ROW, R, spelled
 from loaders.snowflake.settings import NameRule
 from state.contract import READ_AT
+from state.model import Window
 from state.snowflake.names import quoted
 
 
@@ -36,8 +37,7 @@ class RowRules(RowOrder):
     @property
     def compared(self) -> list[str]:
         """The source's columns among `ordering` and `match`, each once."""
-        named = [*self.key, *([] if self.version is None else [self.version]), self.cursor]
-        return list(dict.fromkeys(named))
+        return list(dict.fromkeys([*self.key, *named(self.version), *named(self.cursor)]))
 
     def newest(self, stage: str, values: Mapping[str, str], *, distinct: bool = False) -> str:
         """A query: the newest row per key of `stage`, as target column → value over `r`, with
@@ -56,11 +56,11 @@ class RowRules(RowOrder):
 
 def rules(needs: Needs, rule: NameRule, *, cursor_immutable: bool) -> RowRules:
     """The rules that the settings ask for."""
-    version = needs.version_column
+    version, cursor = needs.version_column, needs.cursor_column
     return RowRules(
         tuple(spelled(name, rule) for name in needs.keys),
         None if version is None else spelled(version, rule),
-        spelled(needs.cursor, rule),
+        None if cursor is None else spelled(cursor, rule),
         cursor_immutable,
     )
 
@@ -70,6 +70,17 @@ def within_window(cursor: str, kind: str) -> str:
     each."""
     cursor, bound = comparable(cursor, kind)
     return f"{cursor} >= {bound} AND {cursor} < {bound}"
+
+
+def in_window_of(cursor: str | None, kinds: Mapping[str, str], row: str = "") -> str:
+    """SQL that is true for a row of a window, over a table with columns of these kinds; every row lies in it where
+    there is no cursor. `row`: what comes before the column's name. Its parameters: `bounds_of`."""
+    return "TRUE" if cursor is None else within_window(f"{row}{quoted(cursor)}", kinds[cursor])
+
+
+def bounds_of(cursor: str | None, window: Window) -> tuple[str, ...]:
+    """The parameters of `in_window_of`."""
+    return () if cursor is None else (instant(window.start), instant(window.end))
 
 
 def earlier(column: str, kind: str) -> str:

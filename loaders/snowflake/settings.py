@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, model_validator
 
 from loaders.base import ConflictPolicy, Mode
+from loaders.swap import SwapGuard
 from state.settings import Group
 
 Name = Annotated[str, Field(min_length=1)]
@@ -37,10 +38,11 @@ class SnowflakeTarget(Group):
     quotes. No default."""
     mode: Mode = Mode.MERGE
     """`merge`: one row per key, the newest wins; `append`: the window's rows replace those an earlier run of it
-    wrote. Default merge: it stays right when rows change or are read twice."""
+    wrote; `snapshot`: each run replaces the whole table by the source as it is then. Default merge: it stays right
+    when rows change or are read twice."""
     key: tuple[Name, ...] = ()
-    """Columns that identify a row, as the source names them. Needed by merge; empty by default, because guessing a
-    key loses rows."""
+    """Columns that identify a row, as the source names them. Needed by merge, looked after in snapshot where it is
+    given; empty by default, because guessing a key loses rows."""
     version: Name = "read_at"
     """What says which of two versions is newer: a column, or `read_at` for the later look. Default read_at: right
     without any promise by the source."""
@@ -50,6 +52,8 @@ class SnowflakeTarget(Group):
     on_type_conflict: ConflictPolicy = ConflictPolicy.FAIL
     """What to do when a column's type changed: `fail`, or keep the values as `text` or `json`; the column is made
     anew in its place. Default fail: no silent change of a table that others read."""
+    snapshot: SwapGuard = SwapGuard()
+    """What mode snapshot does not do unasked: empty the table, or make it much smaller."""
     names: NameRule = NameRule.UPPER
     """`upper`: the source's `order-id` is ORDER_ID and its `from` FROM_, so that queries need no quotes; `exact`:
     names stay as they are. Default upper: it is what Snowflake does with names that are not quoted."""
@@ -75,7 +79,7 @@ class SnowflakeTarget(Group):
 
     @model_validator(mode="after")
     def _versioned(self) -> SnowflakeTarget:
-        if self.change_only and (self.mode is Mode.APPEND or self.version == "read_at"):
+        if self.change_only and (self.mode is not Mode.MERGE or self.version == "read_at"):
             raise ValueError(
                 "change_only needs mode merge and a version column: what is left alone forgets its look"
             )

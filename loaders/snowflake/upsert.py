@@ -80,9 +80,10 @@ async def foreseen(plan: Plan, newest: str) -> list[int]:
     return await counted(plan, queries, f"WITH s AS ({newest}) ")
 
 
-async def counted(plan: Plan, queries: Sequence[str], before: str = "") -> list[int]:
-    """The answers of counting queries, in one statement that begins with `before`."""
-    [found] = await plan.work.session.rows(f"{before}SELECT {', '.join(f'({query})' for query in queries)}")
+async def counted(plan: Plan, queries: Sequence[str], before: str = "", values: Sequence[str] = ()) -> list[int]:
+    """The answers of counting queries, in one statement that begins with `before` and has these parameters."""
+    asked = f"{before}SELECT {', '.join(f'({query})' for query in queries)}"
+    [found] = await plan.work.session.rows(asked, *values)
     return [int(count) for count in found]
 
 

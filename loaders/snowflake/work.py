@@ -28,7 +28,7 @@ class Work:
 
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.session, self.names, self.pipeline, self.port)
+        return Ledger(self.session, self.names, self.pipeline, self.settings.mode, self.port)
 
     @property
     def merging(self) -> bool:

@@ -11,9 +11,9 @@ from state.model import show_instant
 async def perform(bench: Bench) -> Outcome:
     """Rows older than the window's end less the retention: a run over an old window removes less, never more."""
     settings = bench.config.phases.target_cleaning
-    if settings.age is None:  # tried on its own, with nothing configured
-        return Outcome({"rows_removed": 0})
     column = settings.column or bench.config.source_system.cursor
+    if settings.age is None or column is None:  # tried on its own, with nothing configured
+        return Outcome({"rows_removed": 0})
     before = bench.run.window.end - settings.age
     limits = None if settings.dry_run else settings.limits
     with repeatable():

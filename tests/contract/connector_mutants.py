@@ -412,6 +412,41 @@ class DropsRowsWithoutCursor(MemoryConnector):
         super().__init__(*args, **{**options, "null_cursor": "ignore"})
 
 
+class WholeIsWhatHasACursor(MemoryConnector):
+    """Reads and counts a whole table by its cursor."""
+
+    def _rows(self, span: Window | None) -> pa.Table:
+        rows = super()._rows(span)
+        return rows if span is not None or self._cursor is None else rows.filter(pc.is_valid(rows[self._cursor]))
+
+
+class WholeCountIsOld(MemoryConnector):
+    """Counts a whole table once."""
+
+    whole: int | None = None
+
+    async def count(self, span: Window | None) -> int:
+        if span is not None:
+            return await super().count(span)
+        self.whole = self.source.rows.num_rows if self.whole is None else self.whole
+        return self.whole
+
+    @asynccontextmanager
+    async def _open(self, span: Window | None) -> AsyncIterator[MemorySnapshot]:
+        await self.count(span)
+        async with super()._open(span) as snapshot:
+            yield snapshot
+
+
+class CannotDoWithoutACursor(MemoryConnector):
+    """Wants a cursor though nothing is cut by it."""
+
+    async def contract(self) -> Contract:
+        if self._cursor is None:
+            raise PermanentError("there is no cursor")
+        return await super().contract()
+
+
 MUTANTS: Sequence[type[MemoryConnector]] = (
     TypesFromRows,
     AnyCursor,
@@ -447,3 +482,4 @@ MUTANTS: Sequence[type[MemoryConnector]] = (
     AlwaysTouched,
     DropsRowsWithoutCursor,
 )
+WHOLE_MUTANTS: Sequence[type[MemoryConnector]] = (WholeIsWhatHasACursor, WholeCountIsOld, CannotDoWithoutACursor)

@@ -48,7 +48,9 @@ def memory(kind: type[MemoryConnector] = MemoryConnector) -> Maker:
     """Worlds of this kind of twin: batches of seven rows, and a clock that is read by nobody else."""
 
     @asynccontextmanager
-    async def make(rows: pa.Table, cursor: str = "at", key: Sequence[str] = ("id",)) -> AsyncIterator[MemoryWorld]:
+    async def make(
+        rows: pa.Table, cursor: str | None = "at", key: Sequence[str] = ("id",)
+    ) -> AsyncIterator[MemoryWorld]:
         source = MemorySource(rows, ticking())
         async with aclosing(kind(source, cursor, key, batch_rows=7)) as connector:
             yield MemoryWorld(source, connector)
@@ -113,7 +115,9 @@ def files(root: Path, format_: str) -> Maker:
     numbers = itertools.count()
 
     @asynccontextmanager
-    async def make(rows: pa.Table, cursor: str = "at", key: Sequence[str] = ("id",)) -> AsyncIterator[FilesWorld]:
+    async def make(
+        rows: pa.Table, cursor: str | None = "at", key: Sequence[str] = ("id",)
+    ) -> AsyncIterator[FilesWorld]:
         folder = root / f"world-{next(numbers)}"
         folder.mkdir()
         settings = FilesSettings(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract import loader_fence, loader_retention, loader_rows, loader_schema, loader_stage
+from tests.contract import loader_fence, loader_retention, loader_rows, loader_schema, loader_stage, loader_swap
 
 CLAUSES = {
     **loader_schema.CLAUSES,
@@ -10,4 +10,5 @@ CLAUSES = {
     **loader_fence.CLAUSES,
     **loader_rows.CLAUSES,
     **loader_retention.CLAUSES,
+    **loader_swap.CLAUSES,
 }

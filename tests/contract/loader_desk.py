@@ -175,6 +175,7 @@ class Staged:
 
 MERGE = {"mode": "merge", "key": ("id",), "version": "version"}
 APPEND = {"mode": "append", "key": (), "version": "read_at"}
+SNAPSHOT = {**APPEND, "mode": "snapshot"}
 
 
 @asynccontextmanager

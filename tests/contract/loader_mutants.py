@@ -10,6 +10,7 @@ from state.errors import LeaseLost, ReceiptMismatch, TransientError, UnknownOutc
 from tests.contract.loader_mutants_retention import RETENTION
 from tests.contract.loader_mutants_rows import ROWS
 from tests.contract.loader_mutants_stage import STAGE
+from tests.contract.loader_mutants_swap import SWAP
 from tests.contract.loader_worlds import MemoryPlace
 
 
@@ -143,4 +144,4 @@ def maker(kind: type[MemoryLoader]) -> Callable[..., MemoryPlace]:
     return partial(MemoryPlace, kind=kind)
 
 
-MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS, **RETENTION}.items()}
+MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS, **RETENTION, **SWAP}.items()}

@@ -13,6 +13,7 @@ from loaders.duckdb.loader import DuckDBLoader
 from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from loaders.memory import MemoryLoader
 from loaders.memory_rows import MemoryTable, MemoryTarget
+from loaders.swap import UNASKED
 from state.contract import RESERVED_PREFIX
 from tests.contract.loader_desk import SCHEMA, SEEN
 
@@ -28,6 +29,7 @@ class MemoryPlace:
 
     def loader(self, *, mode: str, policy: str = "fail", **settings: Any) -> MemoryLoader:
         settings.pop("cursor_immutable", None)
+        settings["guard"] = settings.pop("snapshot", UNASKED)
         return self.kind(
             self.target, mode=Mode(mode), policy=ConflictPolicy(policy), table="events", cursor="at", **settings
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from connectors.base import Connector
+from tests.contract import connector_whole
 from tests.contract.connector import CLAUSES, Maker
 from tests.integration.source import reader
 from tests.servers.search import SearchServer
@@ -61,6 +62,6 @@ def search(server: SearchServer) -> Maker:
     return make
 
 
-@pytest.mark.parametrize("clause", CLAUSES)
+@pytest.mark.parametrize("clause", CLAUSES | connector_whole.CLAUSES)
 async def test_search_servers_keep_the_contract(server, clause):
-    await CLAUSES[clause](search(server))
+    await (CLAUSES | connector_whole.CLAUSES)[clause](search(server))
