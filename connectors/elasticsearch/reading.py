@@ -36,7 +36,7 @@ class Reading:
     threads: ThreadPoolExecutor
 
     @asynccontextmanager
-    async def open(self, span: Window) -> AsyncIterator[PitSnapshot]:
+    async def open(self, span: Window | None) -> AsyncIterator[PitSnapshot]:
         """The range in the attempt's points in time, counted in each of them."""
         query = self.source.query.of(span)
         async with self.keeper.use(query) as pits:
