@@ -21,13 +21,18 @@ from service.cli.options import (
     JsonOption,
     LogForm,
     OptionalRunArgument,
+    OutOption,
     PhaseArgument,
     RunArgument,
     ScriptArgument,
     SinceOption,
+    SourceUrlOption,
+    TablesOption,
+    TargetOption,
     ToOption,
     UntilOption,
     WindowOption,
+    globs,
 )
 
 app = typer.Typer(
@@ -61,7 +66,7 @@ def root(
         typer.echo(context.get_help(), nl=False)
 
 
-@app.command(epilog="Example: sluiceway init flights.yaml --source files")
+@app.command(epilog="Example: sluiceway init --from https://reader@es.company.com:9200 --indices 'orders-*'")
 def init(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to write it.")
@@ -79,11 +84,28 @@ def init(
         ),
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    *,
+    url: SourceUrlOption = None,
+    tables: TablesOption = None,
+    to: TargetOption = "duckdb:warehouse.duckdb",
+    out: OutOption = Path("pipelines"),
 ) -> None:
-    """Write a commented configuration to begin with; it is valid as it stands."""
-    from service.cli import authoring
+    """Write a commented configuration to begin with; it is valid as it stands.
 
-    authoring.init(file, source, target, phases=phases, force=force)
+    With --from, the source is asked instead: a file for each table or index, with key, cursor, first window and
+    types proposed and the reason of each choice beside it. Nothing is written to the source, no secret to a file:
+    the password is SLUICEWAY_SOURCE_PASSWORD or asked for, an API key SLUICEWAY_SOURCE_API_KEY.
+    """
+    if url is None:
+        from service.cli import authoring
+
+        authoring.init(file, source, target, phases=phases, force=force)
+    elif phases or file != DEFAULT_CONFIG:
+        raise typer.BadParameter("writes a folder of files: no FILE and no --phases with it", param_hint="--from")
+    else:
+        from service.cli import proposing
+
+        proposing.init_from(url, globs(tables), to, out, force=force)
 
 
 @app.command(epilog="Example: sluiceway validate pipelines/")

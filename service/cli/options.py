@@ -117,6 +117,32 @@ FromPhaseOption = Annotated[
         "--from", metavar="PHASE", parser=phase, help=f"Go back to this phase (default: the failed one): {PHASES}."
     ),
 ]
+SourceUrlOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="URL", help="Propose by what a source holds: https://USER@HOST:9200."),
+]
+TablesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tables",
+        "--indices",
+        metavar="GLOB",
+        help="With --from: which ones, as 'orders*' or a,b; may be given again. Default: all.",
+    ),
+]
+TargetOption = Annotated[
+    str,
+    typer.Option("--to", metavar="TARGET", help="With --from: duckdb:PATH or snowflake:DB.SCHEMA."),
+]
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", file_okay=False, help="With --from: the folder of the files."),
+]
+
+
+def globs(given: list[str] | None) -> list[str]:
+    """Each glob of the option; all names where there is none."""
+    return [one.strip() for text in given or ["*"] for one in text.split(",") if one.strip()]
 
 
 def same_config(path: Path) -> str:

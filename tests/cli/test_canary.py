@@ -165,3 +165,24 @@ def test_a_secret_that_is_not_there_is_named_by_its_place(here: Path):
     configured(here, "http://127.0.0.1:9", {"api_key": {"env": "NOT_SET_ANYWHERE"}})
     answer = sluiceway("doctor")
     assert "environment variable NOT_SET_ANYWHERE is empty or not set" in answer.said
+
+
+def with_user(endpoint: str, user: str) -> str:
+    return endpoint.replace("http://", f"http://{user}@")
+
+
+@pytest.mark.parametrize("place", ["url", "environment"])
+def test_the_password_of_a_source_that_is_asked_for_proposals_is_told_to_nobody_but_it(
+    here: Path, tattler, monkeypatch, place
+):
+    endpoint, heard = tattler
+    (here / "secret.txt").write_text("none is here")
+    user = f"reader:{CANARY}" if place == "url" else "reader"
+    monkeypatch.setenv("SLUICEWAY_SOURCE_PASSWORD", "" if place == "url" else CANARY)
+    for more in ([], ["--debug"]):
+        answer = process("init", "--from", with_user(endpoint, user), *more, folder=here)
+        assert answer.code == 2
+        assert telling(answer) == []
+        assert ("shell's history" in answer.said) is (place == "url")
+    assert encoded(CANARY)[2] in "".join(heard), "the server was never asked"
+    assert files_that_tell(here) == []
