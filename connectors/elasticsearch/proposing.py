@@ -156,7 +156,7 @@ async def _dates(transport: Transport, settings: ElasticsearchSettings, fields: 
 
 
 def _instant(value: float | None) -> datetime | None:
-    """Milliseconds since 1970; None for the date of no document. What the calendar here does not hold is its edge."""
+    """Milliseconds since 1970; None for the date of no document. Beyond the calendar: its edge."""
     if value is None:
         return None
     try:

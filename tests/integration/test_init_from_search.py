@@ -1,4 +1,4 @@
-"""`sluiceway init --from` a real search server: what it proposes is valid, passes the doctor, and loses nothing."""
+"""`sluiceway init --from` a real search server: what it proposes is valid and loses nothing."""
 
 from __future__ import annotations
 
