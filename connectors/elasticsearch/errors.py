@@ -120,6 +120,11 @@ def shard_failure(type_: str, reason: str, message: str) -> SluicewayError:
     return RestartAttempt(f"{message}: {type_}: {_short(reason)}", hint=hint, code="shard_failed")
 
 
+def is_load(error: TransientError) -> bool:
+    """True if the server says, or shows, that it has too much to do: fewer requests at a time are right then."""
+    return (error.shrink and error.code != "too_large") or error.code == "timeout" or error.retry_after is not None
+
+
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds that the server asks to wait: a number or an HTTP date, at most a day; None if not legibly."""
     text = headers.get("retry-after", "").strip()

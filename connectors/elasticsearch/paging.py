@@ -18,6 +18,8 @@ from connectors.elasticsearch.answers import require_not_cut
 from connectors.elasticsearch.decode import Decoder, Envelope, Hit, Page, read_page
 from connectors.elasticsearch.errors import PERMANENT_BREAKER
 from connectors.elasticsearch.points import Point, Points
+from connectors.elasticsearch.slices import Stream
+from connectors.elasticsearch.transport import PAGE
 from state.errors import PermanentError, RestartAttempt, TransientError
 
 T = TypeVar("T")
@@ -29,15 +31,17 @@ _STEEP = 8
 
 
 class PageSize:
-    """How many documents to ask for: towards `bytes` per page, from what came, never above `most`.
+    """How many documents to ask for: towards `bytes` and below `seconds` per page, from what came, never above
+    `most`.
 
     One for all parts of an attempt, so that what one part learns serves the others. A page that was too much
     halves it, or takes it to an eighth while no page has ever come; it does not grow beyond that again.
     """
 
-    def __init__(self, most: int, bytes: int) -> None:  # noqa: A002
+    def __init__(self, most: int, bytes: int, seconds: float) -> None:  # noqa: A002
         self._most = most
         self._bytes = bytes
+        self._seconds = seconds
         self._next = min(_FIRST, most)
         self._proven = False
 
@@ -45,11 +49,18 @@ class PageSize:
     def rows(self) -> int:
         return self._next
 
-    def came(self, rows: int, size: int) -> None:
-        """A page of `rows` documents came with `size` bytes."""
+    @property
+    def most(self) -> int:
+        """Documents that a page may hold at most."""
+        return self._most
+
+    def came(self, rows: int, size: int, seconds: float) -> None:
+        """A page of `rows` documents came with `size` bytes, within `seconds`."""
         if rows:
             self._proven = True
             fitting = max(1, self._bytes * rows // size)
+            if seconds > self._seconds:
+                fitting = max(1, min(fitting, int(rows * self._seconds / seconds)))
             self._next = min(self._most, fitting, max(self._next, rows * _GROWTH))
 
     def was_too_much(self, rows: int) -> bool:
@@ -71,7 +82,7 @@ class Asked(NamedTuple):
 
 
 class PointReader:
-    """Reads the documents of one query, point by point. `threads` do the decoding."""
+    """Reads the documents of one query, stream by stream. `threads` do the decoding."""
 
     def __init__(
         self, points: Points, decoder: Decoder, size: PageSize, threads: Executor, query: Mapping[str, Any]
@@ -88,21 +99,22 @@ class PointReader:
             "seq_no_primary_term": bool(columns & {"_seq_no", "_primary_term"}),
         }
 
-    async def pages(self, point: Point, count: int) -> AsyncGenerator[Page, None]:
-        """All `count` documents, or `RestartAttempt`.
+    async def pages(self, stream: Stream) -> AsyncGenerator[Page, None]:
+        """All documents of the stream, or `RestartAttempt`.
 
         One document more than is left is asked for: so the last page is known as such, and one too many is seen.
         """
-        coming = self._ask(point, count, b"")
+        count = stream.count
+        coming = self._ask(stream, count, b"")
         try:
             while True:
                 page = await coming
                 count -= len(page.hits)
                 is_last = len(page.hits) < page.asked
                 if count < 0 or (is_last and count):
-                    raise _miscounted(point, count)
+                    raise _miscounted(stream.point, count)
                 if not is_last:
-                    coming = self._ask(point, count, page.last)
+                    coming = self._ask(stream, count, page.last)
                 decoded = await self._aside(partial(self._decoder.decode_hits, page.envelope, page.hits))
                 del page
                 yield decoded
@@ -115,23 +127,24 @@ class PointReader:
             if not coming.cancelled():
                 coming.exception()
 
-    def _ask(self, point: Point, left: int, after: bytes) -> asyncio.Task[Asked]:
-        return asyncio.create_task(self._page(point, left, after), name="next-page")
+    def _ask(self, stream: Stream, left: int, after: bytes) -> asyncio.Task[Asked]:
+        return asyncio.create_task(self._page(stream, left, after), name="next-page")
 
-    async def _page(self, point: Point, left: int, after: bytes) -> Asked:
+    async def _page(self, stream: Stream, left: int, after: bytes) -> Asked:
+        point = stream.point
         rows = min(self._size.rows, left + 1)
         body = {**self._body, "size": rows, "sort": point.sort}
         if after:
             body["search_after"] = msgspec.Raw(after)
         doing = f"reading a page of {point}"
         try:
-            data = await self._points.search(point, "source.page", doing, body)
+            answer = await self._points.search(point, PAGE, doing, body, stream.slice)
         except TransientError as error:
             raise self._smaller(error, rows) from None
-        envelope, hits = await self._aside(partial(read_page, data))
-        point.accept(envelope, doing)
+        envelope, hits = await self._aside(partial(read_page, answer.body))
+        point.accept(envelope, doing, stream.slice)
         require_not_cut(envelope, doing)
-        self._size.came(len(hits), len(data))
+        self._size.came(len(hits), len(answer.body), answer.seconds)
         return Asked(rows, envelope, hits, bytes(hits[-1].sort) if hits else b"")
 
     async def _aside(self, work: Callable[[], T]) -> T:
@@ -140,6 +153,8 @@ class PointReader:
 
     def _smaller(self, error: TransientError, rows: int) -> TransientError | PermanentError:
         """The error, once the page size has learnt from it. Permanent if one document is too much for good."""
+        if error.code == "timeout":
+            self._size.was_too_much(rows)  # the same page would be as slow
         if not error.shrink or self._size.was_too_much(rows):
             return error
         if error.code not in (PERMANENT_BREAKER, "too_large"):

@@ -12,12 +12,24 @@ from connectors.elasticsearch.decode_envelope import Envelope, read_page
 from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.queries import NO_PARTIAL, count
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.elasticsearch.transport import Transport
+from connectors.elasticsearch.transport import Answer, Transport
 from state.errors import RestartAttempt, SluicewayError, TransientError
 
 BY_SHARD_DOC: Sequence[Any] = ({"_shard_doc": "asc"},)
 BY_DOC: Sequence[Any] = ("_doc",)
 """Only unique within one shard."""
+
+
+class Slice:
+    """Slice `number` of `most`, of a point in time: some of its shards.
+
+    `shards`: how many answer for it, known after the first answer: all that the point holds, or only its own.
+    """
+
+    def __init__(self, number: int, most: int) -> None:
+        self.number = number
+        self.most = most
+        self.shards: int | None = None
 
 
 class Point:
@@ -36,12 +48,13 @@ class Point:
     def __str__(self) -> str:
         return self.index if self.shard is None else f"shard {self.shard} of {self.index}"
 
-    def accept(self, envelope: Envelope, doing: str) -> None:
-        """Take over what an answer says of this point. Raises unless the answer is whole."""
+    def accept(self, envelope: Envelope, doing: str, slice: Slice | None = None) -> None:  # noqa: A002
+        """Take over what an answer says of this point or a slice of it. Raises unless the answer is whole."""
         if envelope.pit_id:
             self.id = envelope.pit_id
-        require_whole(envelope, doing, self.shards)
-        self.shards = envelope.shards.total
+        asked = slice or self
+        require_whole(envelope, doing, asked.shards)
+        asked.shards = envelope.shards.total
 
 
 class Points:
@@ -91,15 +104,25 @@ class Points:
         doing = f"closing the point in time on {point}"
         await self._transport.call("source.close_pit", doing, "DELETE", path, body, accept=(404,))
 
-    async def count(self, point: Point, query: Mapping[str, Any]) -> int:
-        """Documents of the query inside the point."""
+    async def count(self, point: Point, query: Mapping[str, Any], slice: Slice | None = None) -> int:  # noqa: A002
+        """Documents of the query inside the point, or inside a slice of it."""
         doing = f"counting in {point}"
-        envelope, _ = read_page(await self.search(point, "source.count", doing, count(query)))
-        point.accept(envelope, doing)
+        answer = await self.search(point, "source.count", doing, count(query), slice)
+        envelope, _ = read_page(answer.body)
+        point.accept(envelope, doing, slice)
         return total(envelope, doing)
 
-    async def search(self, point: Point, effect: str, doing: str, body: Mapping[str, Any]) -> bytes:
+    async def search(
+        self,
+        point: Point,
+        effect: str,
+        doing: str,
+        body: Mapping[str, Any],
+        slice: Slice | None = None,  # noqa: A002
+    ) -> Answer:
         """The answer to a search inside the point, which is kept alive by it; not looked at yet."""
         inside = {**body, "pit": {"id": point.id, "keep_alive": f"{self._settings.keep_alive_seconds}s"}}
+        if slice is not None:
+            inside["slice"] = {"id": slice.number, "max": slice.most}
         where = f"/_search?{NO_PARTIAL}"
-        return (await self._transport.call(effect, doing, "POST", where, inside, underway=True)).body
+        return await self._transport.call(effect, doing, "POST", where, inside, underway=True)

@@ -14,6 +14,7 @@ from connectors.elasticsearch.pits import PitKeeper
 from connectors.elasticsearch.points import Points
 from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.slices import streams
 from connectors.elasticsearch.snapshot import PitSnapshot
 from connectors.elasticsearch.source import Live, Source
 from connectors.elasticsearch.transport import Transport
@@ -22,6 +23,10 @@ from state.model import Window
 
 _DECODERS = 2
 """Threads per attempt: each keeps memory of its own for the largest page it saw, and more decode no faster."""
+_WORTH = 4
+"""Full pages that a part must hold for slices to pay: each costs a count more."""
+_OF_TIMEOUT = 0.25
+"""Share of a request's time that a page may take: the next one may be slower."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Reading:
     ways: Ways
     keeper: PitKeeper
     size: PageSize
+    slices: int
     threads: ThreadPoolExecutor
 
     @asynccontextmanager
@@ -40,12 +46,10 @@ class Reading:
         """The range in the attempt's points in time, counted in each of them."""
         query = self.source.query.of(span)
         async with self.keeper.use(query) as pits:
-            counts = []
-            for point in pits.points:
-                counts.append(await self.points.count(point, query))
+            cut = await streams(self.points, pits.points, query, self.slices, _WORTH * self.size.most)
             pits.used_at = time.monotonic()
             reader = PointReader(self.points, self.source.decoder, self.size, self.threads, query)
-            yield PitSnapshot(pits, counts, reader)
+            yield PitSnapshot(pits, cut, reader, self.slices)
 
     async def aclose(self) -> None:
         """Close the points in time; a thread that still decodes ends by itself."""
@@ -64,4 +68,5 @@ def prepare(
     )
     most = min(settings.page_rows, *(index.max_result_window for index in source.indices))
     threads = ThreadPoolExecutor(_DECODERS, thread_name_prefix="search-decoder")
-    return Reading(source, points, ways, keeper, PageSize(most, settings.page_bytes), threads)
+    size = PageSize(most, settings.page_bytes, _OF_TIMEOUT * settings.request_timeout_seconds)
+    return Reading(source, points, ways, keeper, size, settings.slices, threads)

@@ -103,8 +103,15 @@ class ElasticsearchSettings(Group):
     keep_alive_seconds: int = Field(default=300, ge=1)
     """Seconds that the server keeps a snapshot after its last page. Default 300: longer than a request and the
     upload of a page take, short enough not to burden the server after a crash."""
-    max_concurrent_requests: int = Field(default=4, ge=1)
-    """Requests at the same time, of one run. Default 4: more gains nothing from one process."""
+    slices: int = Field(default=2, ge=1, le=32)
+    """Slices of a large part that are read at the same time, each a set of shards. Default 2: two keep the server
+    busy while pages are decoded; each takes the memory of some pages."""
+    max_concurrent_requests: int = Field(default=8, ge=1)
+    """Requests at the same time, of all runs of this process on this endpoint; the smallest number of their
+    pipelines counts. Default 8: begun with two, and raised only as long as that brings more bytes per second."""
+    pages_per_second: float | None = Field(default=None, ge=0.1)
+    """Pages asked for per second at most, of all runs of this process on this endpoint. Default no limit: requests
+    in flight are bounded anyway; set it to keep a cluster free for others."""
     compression: bool = False
     """Whether answers come as gzip. Default no: on a fast network it costs both sides more than it saves."""
 

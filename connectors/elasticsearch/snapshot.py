@@ -12,23 +12,24 @@ import pyarrow as pa
 
 from connectors.elasticsearch.paging import PointReader
 from connectors.elasticsearch.pits import PitSet
-from connectors.elasticsearch.points import Point
+from connectors.elasticsearch.slices import Stream, merged
 from state.model import SnapshotKind
 
 
 class PitSnapshot:
-    """The rows of one range; `counts` in the order of the set's points."""
+    """The rows of one range, as `streams` of which `at_once` are read at the same time."""
 
-    def __init__(self, pits: PitSet, counts: Sequence[int], reader: PointReader) -> None:
+    def __init__(self, pits: PitSet, streams: Sequence[Stream], reader: PointReader, at_once: int) -> None:
         self._pits = pits
-        self._counts = counts
+        self._streams = streams
         self._reader = reader
+        self._at_once = at_once
         self._touched: Counter[str] = Counter()
 
     @property
     def count(self) -> int:
         """Rows of the range inside the points in time, counted by the server."""
-        return sum(self._counts)
+        return sum(stream.count for stream in self._streams)
 
     @property
     def kind(self) -> SnapshotKind:
@@ -50,14 +51,8 @@ class PitSnapshot:
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows, a page at a time. Raises `RestartAttempt` if they are not as many as were counted."""
-        for point, count in zip(self._pits.points, self._counts, strict=True):
-            if count:
-                async with aclosing(self._point(point, count)) as batches:
-                    async for batch in batches:
-                        yield batch
-
-    async def _point(self, point: Point, count: int) -> AsyncGenerator[pa.RecordBatch, None]:
-        async with aclosing(self._reader.pages(point, count)) as pages:
+        sources = [self._reader.pages(stream) for stream in self._streams]
+        async with aclosing(merged(sources, self._at_once)) as pages:
             async for page in pages:
                 self._pits.used_at = time.monotonic()
                 self._touched.update(page.touched)

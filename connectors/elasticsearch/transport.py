@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -14,7 +15,8 @@ import msgspec
 from elastic_transport.client_utils import DEFAULT
 from elasticsearch import AsyncElasticsearch
 
-from connectors.elasticsearch.errors import refusal
+from connectors.elasticsearch.errors import is_load, refusal
+from connectors.elasticsearch.load import Bounds, LoadGuard, guard_of
 from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode, NobodyThere
 from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
 from connectors.elasticsearch.tls import trusting
@@ -24,15 +26,19 @@ from state.port import Port
 JSON = "application/json"
 """Without a version in it: servers of every major take it, and those of other products too."""
 
+PAGE = "source.page"
+"""The effect of asking for a page: the load that speed is measured by, and that a pause is made for."""
+
 _PORTS = {"http": 80, "https": 443}
 
 
 class Answer(NamedTuple):
-    """An answer as it came; header names are lower case."""
+    """An answer as it came; header names are lower case. `seconds`: from the request to the end of the answer."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    seconds: float
 
 
 class _Bytes(elastic_transport.Serializer):
@@ -51,17 +57,18 @@ class _Opened(NamedTuple):
     """`secrets`: what must not appear in a message, as it is and as JSON writes it, the longest first."""
 
     client: AsyncElasticsearch
+    guard: LoadGuard
     headers: Mapping[str, str]
     secrets: tuple[str, ...]
 
 
 class Transport:
-    """The one way to the server. `max_concurrent_requests` at a time; the others wait here, off the clock."""
+    """The one way to the server. As many requests at a time as its guard lets through; the others wait, off the
+    clock."""
 
     def __init__(self, settings: ElasticsearchSettings, port: Port) -> None:
         self._settings = settings
         self._port = port
-        self._slots = asyncio.Semaphore(settings.max_concurrent_requests)
         self._opening = asyncio.Lock()
         self._opened: _Opened | None = None
 
@@ -83,25 +90,35 @@ class Transport:
         stay as they are.
         """
         opened = await self._client()
-        async with self._slots:
+        page = effect == PAGE
+        async with opened.guard.slot(self._settings.request_timeout_seconds, page=page) as slot:
             with self._port(effect):
-                answer = _masked(await self._sent(opened, doing, method, target, body), opened.secrets)
-                if answer.status >= 300 and answer.status not in accept:
-                    raise _hidden(
-                        refusal(answer.status, answer.headers, answer.body, doing, underway=underway),
-                        opened.secrets,
-                    )
+                try:
+                    answer = _masked(await self._sent(opened, doing, method, target, body), opened.secrets)
+                    if answer.status >= 300 and answer.status not in accept:
+                        raise _hidden(
+                            refusal(answer.status, answer.headers, answer.body, doing, underway=underway),
+                            opened.secrets,
+                        )
+                except TransientError as error:
+                    if is_load(error):
+                        opened.guard.refused(slot, error.retry_after)
+                    raise
+                if page:
+                    opened.guard.came(slot, len(answer.body), answer.seconds)
                 return answer
 
     async def aclose(self) -> None:
         """Close the connections; harmless when repeated."""
         if self._opened is not None:
             opened, self._opened = self._opened, None
+            opened.guard.leave(self)
             await opened.client.close()
 
     async def _sent(
         self, opened: _Opened, doing: str, method: str, target: str, body: Mapping[str, Any] | None
     ) -> Answer:
+        began = time.monotonic()
         try:
             response = await opened.client.transport.perform_request(
                 method,
@@ -122,21 +139,26 @@ class Transport:
             ) from None
         except elastic_transport.TransportError as error:
             raise _hidden(_unreachable(doing, error), opened.secrets) from None
-        return Answer(
-            response.meta.status, {k.lower(): v for k, v in response.meta.headers.items()}, response.body
-        )
+        seconds = time.monotonic() - began
+        headers = {k.lower(): v for k, v in response.meta.headers.items()}
+        return Answer(response.meta.status, headers, response.body, seconds)
 
     async def _client(self) -> _Opened:
         async with self._opening:
             if self._opened is None:
-                self._opened = await asyncio.to_thread(_open, self._settings)
+                settings, guard = self._settings, guard_of(_endpoints(self._settings))
+                self._opened = await asyncio.to_thread(_open, settings, guard)
+                guard.join(self, Bounds(settings.max_concurrent_requests, settings.pages_per_second))
             return self._opened
 
 
-def _open(settings: ElasticsearchSettings) -> _Opened:
+def _endpoints(settings: ElasticsearchSettings) -> tuple[str, ...]:
+    return (settings.endpoint,) if isinstance(settings.endpoint, str) else settings.endpoint
+
+
+def _open(settings: ElasticsearchSettings, guard: LoadGuard) -> _Opened:
     """Reads secrets and certificates, so not on the event loop. Raises `ConfigurationError`."""
-    endpoints = (settings.endpoint,) if isinstance(settings.endpoint, str) else settings.endpoint
-    hosts = [_with_port(endpoint) for endpoint in endpoints]
+    hosts = [_with_port(endpoint) for endpoint in _endpoints(settings)]
     secure = any(host.startswith("https") for host in hosts)
     authorization, secrets = _authorization(settings.auth)
     client = AsyncElasticsearch(
@@ -149,7 +171,7 @@ def _open(settings: ElasticsearchSettings) -> _Opened:
     )
     encoding = "gzip" if settings.compression else "identity"
     headers = {"accept": JSON, "content-type": JSON, "accept-encoding": encoding, **authorization}
-    return _Opened(client, headers, _spellings(secrets))
+    return _Opened(client, guard, headers, _spellings(secrets))
 
 
 def _with_port(endpoint: str) -> str:

@@ -95,6 +95,21 @@ async def test_where_shard_doc_is_known_one_snapshot_is_enough_and_its_order_is_
     assert len(proxy.seen(opens_snapshot)) == 1
 
 
+@pytest.mark.parametrize("server", BY_SHARD_DOC, indirect=True, ids=str)
+@pytest.mark.parametrize("slices", [2, SHARDS + 1])
+async def test_slices_of_one_snapshot_hold_each_document_once_e7(server, slices):
+    index = filled(server.client, 1001)
+    with FaultProxy(server.url) as proxy:
+        async with reader(proxy.url, index, page_rows=37, slices=slices) as source:
+            got = await read(source)
+    assert sorted(got.ids) == sorted(events(1001))
+    assert got.count == 1001
+    pages = [request.body["slice"] for request in proxy.seen(page)]
+    assert {cut["id"] for cut in pages} == set(range(min(slices, SHARDS)))
+    assert {cut["max"] for cut in pages} == {min(slices, SHARDS)}
+    assert len(proxy.seen(opens_snapshot)) == 1
+
+
 async def test_10000_documents_of_one_instant_over_page_edges_all_come_row21_e8(server):
     index = filled(server.client, 10_000)
     async with reader(server.url, index, page_rows=999) as source:

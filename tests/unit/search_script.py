@@ -53,6 +53,8 @@ class SearchScript:
     settings: dict[str, str] = field(default_factory=dict)
     has_shard_doc: bool = True
     ignores_preference: bool = False
+    slices: str = "by shard"
+    """How the server takes slices: `by shard`, `alone` (and only these shards answer), `ignored` or `refused`."""
     open: dict[str, Pit] = field(default_factory=dict)
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -153,9 +155,17 @@ class SearchScript:
         pit = self.open.get(body["pit"]["id"])
         if pit is None:
             return LOST
-        return self._whole(
-            pit.shards, {"total": {"value": len(pit.documents), "relation": "eq"}, "hits": []}, body
-        )
+        if "slice" in body and self.slices == "refused":
+            return {"error": {"type": "parsing_exception", "reason": "unknown key [slice]"}, "status": 400}
+        value = len(self._inside(pit, body))
+        return self._whole(pit.shards, {"total": {"value": value, "relation": "eq"}, "hits": []}, body)
+
+    def _inside(self, pit: Pit, body: Any) -> list[tuple[str, int, int, str]]:
+        """The documents of the slice that is asked for, or all."""
+        if "slice" not in body or self.slices == "ignored":
+            return pit.documents
+        number, most = body["slice"]["id"], body["slice"]["max"]
+        return [one for one in pit.documents if one[1] % most == number]
 
     def _page(self, request: web.Request, body: Any) -> Any:
         pit = self.open.get(body["pit"]["id"])
@@ -165,7 +175,7 @@ class SearchScript:
             kind = "circuit_breaking_exception"
             return {"error": {"type": kind, "reason": "Data too large", "durability": "PERMANENT"}, "status": 429}
         by_doc = body["sort"] == ["_doc"]
-        rows = sorted((self._sort_value(one, by_doc), one) for one in pit.documents)
+        rows = sorted((self._sort_value(one, by_doc), one) for one in self._inside(pit, body))
         after = body.get("search_after", [-1])[0]
         some = [(value, one) for value, one in rows if value > after][: body["size"]]
         hits = [
@@ -199,6 +209,8 @@ class SearchScript:
         return {**self._live_count(request, body), "aggregations": {"steps": {"buckets": buckets}}}
 
     def _whole(self, shards: int, hits: dict[str, Any], body: Any) -> dict[str, Any]:
+        if "slice" in body and self.slices == "alone":
+            shards = len(range(body["slice"]["id"], shards, body["slice"]["max"]))
         answer = {
             "took": 1,
             "timed_out": False,

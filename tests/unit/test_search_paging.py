@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
+from connectors.elasticsearch.connector import ElasticsearchConnector
 from connectors.elasticsearch.node import BoundedNode
-from connectors.elasticsearch.paging import PageSize
+from connectors.elasticsearch.paging import PageSize, PointReader
+from connectors.elasticsearch.settings import ElasticsearchSettings
 from state.errors import ConfigurationError, PermanentError, RestartAttempt, SluicewayError, TransientError
 from state.model import SnapshotKind, Window
 from tests.unit.search_script import DAY, LOST, SPAN, SearchScript, connected, documents, read, refusal, settled
@@ -116,7 +118,7 @@ async def test_a_query_that_the_server_refuses_is_not_taken_for_a_missing_shard_
 @pytest.mark.parametrize(("_way", "server", "_points"), WAYS)
 async def test_the_newest_name_of_a_point_in_time_is_used_e1(_way, server, _points):
     script = SearchScript(documents(50), rotates=True, **server)
-    async with connected(script, index=index_of(server)) as connector:
+    async with connected(script, index=index_of(server), slices=1) as connector:
         assert sorted(await read(connector)) == list(range(50))
 
 
@@ -303,13 +305,13 @@ async def test_a_point_in_time_that_must_have_expired_is_not_tried_e5():
 
 async def test_too_many_points_in_time_is_transient_and_leaves_none_open_e6():
     script = SearchScript(documents(9), product="OpenSearch", has_shard_doc=False)
-    refuse = refusal(429, "rejected_execution_exception", {"retry-after": "5"})
+    refuse = refusal(429, "rejected_execution_exception", {"retry-after": "1"})
     script.at("open", 3, lambda answer: refuse(script.open.pop(answer["pit_id"])))
     async with connected(script) as connector:
         with pytest.raises(TransientError) as caught:
             await read(connector)
         assert script.open == {}
-        assert caught.value.retry_after == 5.0
+        assert caught.value.retry_after == 1.0
         assert len(await read(connector)) == 9
 
 
@@ -360,11 +362,11 @@ async def test_an_index_that_is_new_is_read_with_the_next_point_in_time_e16():
 
 async def test_the_wait_that_is_asked_for_and_a_smaller_page_next_time_e10_e11():
     script = SearchScript(documents(30))
-    script.at("page", 2, refusal(429, "es_rejected_execution_exception", {"retry-after": "3"}))
+    script.at("page", 2, refusal(429, "es_rejected_execution_exception", {"retry-after": "1"}))
     async with connected(script, page_rows=8) as connector:
         with pytest.raises(TransientError) as caught:
             await read(connector)
-        assert (caught.value.retry_after, caught.value.shrink) == (3.0, True)
+        assert (caught.value.retry_after, caught.value.shrink) == (1.0, True)
         asked = len(script.bodies("page"))
         assert sorted(await read(connector)) == list(range(30))
     assert {body["size"] for body in script.bodies("page")[:asked]} == {8}
@@ -413,33 +415,56 @@ async def test_a_document_above_the_limit_is_permanent_e12(monkeypatch):
 
 
 def test_page_size_goes_towards_the_bytes_that_are_aimed_at_e12():
-    size = PageSize(10_000, 1_000_000)
+    size = PageSize(10_000, 1_000_000, 15)
     asked = []
     for _ in range(6):
         asked.append(size.rows)
-        size.came(size.rows, size.rows * 200)
+        size.came(size.rows, size.rows * 200, 0.5)
     assert asked == [200, 800, 3200, 5000, 5000, 5000]
-    size.came(5000, 5000 * 20_000)
+    size.came(5000, 5000 * 20_000, 0.5)
     assert size.rows == 50
-    size.came(50, 50 * 2_000_000)
+    size.came(50, 50 * 2_000_000, 0.5)
     assert size.rows == 1
-    size.came(0, 300)
+    size.came(0, 300, 0.5)
     assert size.rows == 1
 
 
 def test_page_size_halves_and_does_not_grow_beyond_what_was_refused_e11():
-    size = PageSize(10_000, 1 << 30)
-    size.came(200, 1000)
+    size = PageSize(10_000, 1 << 30, 15)
+    size.came(200, 1000, 0.5)
     assert size.was_too_much(800)
     assert size.rows == 400
-    size.came(400, 1000)
+    size.came(400, 1000, 0.5)
     assert size.rows == 400
     assert size.was_too_much(400)
     assert size.rows == 200
 
 
+def test_page_size_sinks_while_pages_take_long_and_grows_when_they_do_not():
+    size = PageSize(10_000, 1 << 30, 15)
+    size.came(200, 1000, 1)
+    size.came(800, 1000, 30)
+    assert size.rows == 400
+    size.came(400, 1000, 60)
+    assert size.rows == 100
+    size.came(100, 1000, 1)
+    assert size.rows == 400
+
+
+async def test_a_page_that_nobody_answered_in_time_is_asked_for_smaller():
+    script = SearchScript(documents(30))
+    async with connected(script, page_rows=8) as connector:
+        await read(connector)
+        reading = connector._reading
+        reader = PointReader(reading.points, reading.source.decoder, reading.size, reading.threads, {})
+        slow = TransientError("no answer", code="timeout")
+        assert reader._smaller(slow, 8) is slow
+        await read(connector)
+    assert max(body["size"] for body in script.bodies("page")[-8:]) == 4
+
+
 def test_page_size_falls_steeply_while_nothing_ever_came_e11():
-    size = PageSize(10_000, 1 << 30)
+    size = PageSize(10_000, 1 << 30, 15)
     seen = []
     while size.was_too_much(size.rows):
         seen.append(size.rows)
@@ -492,19 +517,19 @@ async def test_a_page_that_is_cut_off_is_transient(framing, code):
     assert caught.value.code == code
 
 
-async def test_one_page_is_fetched_ahead_and_no_more():
-    script = SearchScript(documents(100))
+@pytest.mark.parametrize("slices", [1, 2])
+async def test_of_each_stream_one_page_is_decoded_and_one_fetched_ahead_and_no_more(slices):
+    script = SearchScript(documents(200))
     async with (
-        connected(script) as connector,
+        connected(script, slices=slices) as connector,
         connector.open(SPAN) as snapshot,
         aclosing(snapshot.batches()) as pages,
     ):
         await anext(pages)
-        for _ in range(50):
-            await asyncio.sleep(0)
-        await connector.now()
-        await connector.now()
-        assert script.kinds["page"] == 2
+        for _ in range(20):
+            await connector.now()
+        ahead = 2 * slices
+        assert script.kinds["page"] == 1 + ahead
 
 
 async def test_no_more_requests_at_a_time_than_configured():
@@ -515,6 +540,57 @@ async def test_no_more_requests_at_a_time_than_configured():
         await connector.contract()
         await asyncio.gather(*(read(connector, hour) for hour in hours))
     assert script.most_at_once == 2
+
+
+async def test_runs_of_one_endpoint_share_what_is_allowed():
+    script = SearchScript(documents(60))
+    script.gate = lambda _number, _moment: asyncio.sleep(0.002)
+    async with connected(script, max_concurrent_requests=3) as one:
+        given = {**one._settings.model_dump(), "max_concurrent_requests": 2}
+        another = ElasticsearchConnector(ElasticsearchSettings(**given))
+        try:
+            await another.contract()
+            await asyncio.gather(read(one), read(another), read(one), read(another))
+        finally:
+            await another.aclose()
+    assert script.most_at_once == 2
+
+
+@pytest.mark.parametrize("answering", ["by shard", "alone"])
+async def test_a_large_part_is_read_in_slices_of_one_point_in_time_e7(answering):
+    script = SearchScript(documents(300), shards=4, slices=answering)
+    async with connected(script, slices=3) as connector, connector.open(SPAN) as snapshot:
+        rows = [row async for batch in snapshot.batches() for row in batch.column("n").to_pylist()]
+        assert snapshot.count == 300
+    assert sorted(rows) == list(range(300))
+    assert script.kinds["open"] == 1
+    asked = {(body["slice"]["id"], body["slice"]["max"]) for body in script.bodies("page")}
+    assert asked == {(0, 3), (1, 3), (2, 3)}
+
+
+@pytest.mark.parametrize("taken", ["ignored", "refused"])
+async def test_where_slices_do_not_hold_the_whole_it_is_read_in_one_piece(taken):
+    script = SearchScript(documents(300), slices=taken)
+    async with connected(script) as connector:
+        assert sorted(await read(connector)) == list(range(300))
+    assert "slice" in script.bodies("count")[-1]
+    assert not [body for body in script.bodies("page") if "slice" in body]
+
+
+async def test_a_slice_that_ends_early_restarts_the_part():
+    script = SearchScript(documents(300))
+    script.at("page", 5, lambda answer: {**answer, "hits": {"hits": answer["hits"]["hits"][:-1]}})
+    async with connected(script) as connector:
+        with pytest.raises(RestartAttempt, match="early"):
+            await read(connector)
+        assert sorted(await read(connector)) == list(range(300))
+
+
+async def test_a_part_of_few_pages_is_not_cut():
+    script = SearchScript(documents(4 * 7))
+    async with connected(script) as connector:
+        assert len(await read(connector)) == 4 * 7
+    assert script.kinds["count"] == 1
 
 
 async def test_a_part_goes_on_where_another_lost_its_trust_in_the_shared_point_in_time():
