@@ -71,13 +71,24 @@ CHANGES: tuple[Change, ...] = (
     ),
     Change(("pipeline_metadata.owner_email", "pipeline_metadata.notifications"), "at once", "Only for people."),
     Change(
-        ("source_system.endpoint", "source_system.index", "source_system.path", "source_system.auth"),
+        (
+            "source_system.endpoint",
+            "source_system.index",
+            "source_system.path",
+            "source_system.auth",
+            "source_system.host",
+            "source_system.port",
+            "source_system.user",
+            "source_system.database",
+            "source_system.table",
+            "source_system.query",
+        ),
         "with the next attempt",
         "The new place must hold the same rows: parts that are read stay read. To read a span again:"
         " `sluiceway backfill --from … --to …`.",
     ),
     Change(
-        ("source_system.columns", "source_system.types", "source_system.where"),
+        ("source_system.columns", "source_system.types", "source_system.where", "source_system.cursor_fallback"),
         "with the next attempt",
         "New columns are added to the target, a changed type follows `target_system.on_type_conflict`. A run that"
         " is not merged yet is read anew if its columns changed. Rows loaded earlier stay as they are: backfill.",

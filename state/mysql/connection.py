@@ -51,6 +51,12 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         )
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
 
+    @property
+    def encryption(self) -> str:
+        """The version of TLS in use; empty if there is none."""
+        used = self._writer.get_extra_info("ssl_object") if self._writer is not None else None
+        return str(used.version()) if used is not None else ""
+
     async def open(self) -> None:
         """Connect and log in. Raises the driver's errors."""
         await self._connect()

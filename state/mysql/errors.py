@@ -168,11 +168,11 @@ def explain(place: str, error: BaseException, *, committing: bool = False) -> Sl
     code = TIMED_OUT if isinstance(error, TimeoutError) else str(number) if number in _BY_NUMBER else "other"
     if committing and number not in ROLLED_BACK:
         return UnknownOutcome(
-            f"the drive table {place} did not say whether it stored a change: {_text(error)}",
+            f"the drive table {place} did not say whether it stored a change: {words_of(error)}",
             hint="Nothing to do: the next look at the drive table shows it.",
             code=code,
         )
-    message = f"the drive table {place} cannot be used: {_text(error)}"
+    message = f"the drive table {place} cannot be used: {words_of(error)}"
     row = _BY_NUMBER.get(number)
     if row is None:
         return TransientError(message, hint=BY_ITSELF, code=code, at_most=UNKNOWN_AT_MOST)
@@ -186,7 +186,7 @@ def _untrusted(error: BaseException) -> bool:
     return isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError)
 
 
-def _text(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """The server's own words, or the system's; no statement and no value that was sent is in them."""
     inner = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(inner, TimeoutError):

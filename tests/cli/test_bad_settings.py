@@ -35,6 +35,7 @@ IN_SNOWFLAKE = {
 MYSQL = {"type": "mysql", "host": "db", "user": "u", "password": {"env": "KEY"}, "database": "drive"}
 KINDS: dict[str, dict[str, Any]] = {
     "files": {"source_system": FILES},
+    "mysql/mariadb": {"source_system": MYSQL | {"table": "flights", "cursor": "at"}},
     "snowflake": IN_SNOWFLAKE,
     "mysql": {"drive_table": MYSQL},
     "warehouse": {

@@ -362,7 +362,7 @@ def test_rules_name_settings_that_exist():
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("source_system.type", "mysql", "this version knows elasticsearch, opensearch, files"),
+        ("source_system.type", "oracle", "this version knows elasticsearch, opensearch, files, mysql, mariadb"),
         ("target_system", {"type": "bigquery", "table": "A.B.C"}, "this version knows duckdb, snowflake"),
         ("drive_table.type", "postgres", "this version knows sqlite, memory, mysql, snowflake"),
     ],

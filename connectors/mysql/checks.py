@@ -1,0 +1,114 @@
+"""The source's lines of `sluiceway doctor`. A failed look is a value here, and ends the looking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+
+from connectors.mysql.pool import Pool
+from connectors.mysql.settings import MysqlSettings
+from connectors.mysql.source import SMALL_ROWS, Source
+from state.checks import Check
+from state.errors import ConfigurationError, SluicewayError
+
+Look = Callable[[], Awaitable[Check]]
+
+READING = {"SELECT", "USAGE", "PROCESS", "SHOW VIEW", "SHOW DATABASES", "REPLICATION CLIENT", "REPLICA MONITOR"}
+READING |= {"SLAVE MONITOR", "BINLOG MONITOR", "SHOW_ROUTINE", "EXECUTE", "PROXY"}
+"""Privileges that change no row."""
+_GRANT = re.compile(r"GRANT (.+?) ON ")
+
+
+class Checkup:
+    """Asks what the connector finds out anyway, step by step; nothing that failed is asked again."""
+
+    def __init__(self, settings: MysqlSettings, pool: Pool, source: Callable[[], Awaitable[Source]]) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._source = source
+
+    async def look(self) -> list[Check]:
+        """All checks, up to the first error: a wrong password is offered to the server once."""
+        found: list[Check] = []
+        for name, look in self._looks():
+            try:
+                found.append(await look())
+            except SluicewayError as error:
+                path = error.path if isinstance(error, ConfigurationError) else ""
+                found.append(Check(path or name, False, error.message, error.hint))
+                break
+        return found
+
+    def _looks(self) -> tuple[tuple[str, Look], ...]:
+        return (
+            ("source_system.host", self._server),
+            ("source_system.user", self._user),
+            ("source_system.table", self._table),
+            ("source_system.cursor", self._cursor),
+            ("source_system.null_cursor", self._absent),
+        )
+
+    async def _server(self) -> Check:
+        async with self._pool.questions() as session:
+            [(version,)] = await session.rows("asking for the version of", "SELECT VERSION()")
+            kept = "the session keeps time zone, timeouts, isolation and utf8mb4 as told"
+            return Check("source_system.host", True, f"{version}, {session.cipher}; {kept}")
+
+    async def _user(self) -> Check:
+        async with self._pool.questions() as session:
+            grants = [grant for (grant,) in await session.rows("asking for the grants on", "SHOW GRANTS")]
+        writing = sorted(privileges(grants) - READING)
+        found = f"{self._settings.user} may write too: {', '.join(writing)}" if writing else "may only read"
+        return Check(
+            "source_system.user",
+            not (writing and self._settings.require_read_only),
+            found,
+            "Give the source a user of its own with SELECT alone; docs/mysql.md has the statements.",
+        )
+
+    async def _table(self) -> Check:
+        source = await self._source()
+        contract = source.chosen.contract
+        key = f"key {', '.join(contract.key)}" if contract.key else "no key"
+        found = f"{len(contract.schema)} of {len(source.relation.columns)} columns, {key}"
+        engine = f", {source.relation.engine}" if source.relation.engine else ""
+        return Check("source_system.table", True, f"{self._settings.what}: {found}{engine}")
+
+    async def _cursor(self) -> Check:
+        source = await self._source()
+        place = source.chosen.statements.cursor.column
+        found = f"{self._settings.cursor} is {place.column_type}"
+        if place.data_type != "timestamp":
+            found += ", a wall time that is read as UTC"
+        if source.relation.engine is None:
+            return Check("source_system.cursor", True, found)
+        indexed = source.relation.is_indexed(place.name)
+        found += ", with an index" if indexed else f", without an index, in about {source.relation.rows:,} rows"
+        small = source.relation.rows <= SMALL_ROWS
+        return Check(
+            "source_system.cursor",
+            indexed or small or self._settings.allow_full_scan,
+            found,
+            f"CREATE INDEX … ON {source.relation.sql} ({source.chosen.statements.cursor.name}), or set"
+            " source_system.allow_full_scan to true.",
+        )
+
+    async def _absent(self) -> Check:
+        source = await self._source()
+        async with self._pool.questions() as session:
+            absent = await session.one("counting", source.chosen.statements.absent())
+        return Check(
+            "source_system.null_cursor",
+            not absent or self._settings.null_cursor == "ignore",
+            f"{absent} rows have no value, or a zero date, in {self._settings.cursor}",
+            "No window ever holds them: fill them, or set source_system.cursor_fallback or null_cursor.",
+        )
+
+
+def privileges(grants: Sequence[str]) -> set[str]:
+    """The privileges that SHOW GRANTS tells, without the columns they are for; a role is none."""
+    found: set[str] = set()
+    for grant in grants:
+        if told := _GRANT.match(grant):
+            found |= {word.strip().upper() for word in re.sub(r"\([^)]*\)", "", told[1]).split(",")}
+    return found

@@ -1,0 +1,106 @@
+"""The SQL that a source is asked. Names are quoted, instants are literals of the cursor's own type.
+
+A cursor of whole seconds is compared with whole seconds: both edges of a span are rounded up to its unit, which
+selects the same rows and keeps the index usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from connectors.mysql.columns import Column, Declared, quoted
+from state.model import Window
+
+LEAST = datetime(1, 1, 1, tzinfo=UTC)
+"""What lies before is no day: 0000-00-00 and its kin."""
+LAST = datetime.max.replace(tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column that rows are placed in time by."""
+
+    column: Declared
+
+    @property
+    def unit(self) -> timedelta:
+        """The finest difference that the column can hold."""
+        if self.column.data_type == "date":
+            return DAY
+        return timedelta(microseconds=10 ** (6 - (self.column.datetime_precision or 0)))
+
+    @property
+    def name(self) -> str:
+        return quoted(self.column.name)
+
+    def literal(self, at: datetime) -> str:
+        """The first value of the column that is not before `at`."""
+        try:
+            at = LEAST - (LEAST - at) // self.unit * self.unit
+        except OverflowError:  # beyond the last value of the column
+            return f"TIMESTAMP'{_text(LAST)}'"
+        return f"DATE'{at.date().isoformat()}'" if self.unit == DAY else f"TIMESTAMP'{_text(at)}'"
+
+    def within(self, span: Window) -> str:
+        """The condition of the rows that `span` holds."""
+        return f"({self.name} >= {self.literal(span.start)} AND {self.name} < {self.literal(span.end)})"
+
+    def is_absent(self) -> str:
+        """The condition of rows that no span holds."""
+        before = f"{self.name} < {self.literal(LEAST)}"
+        return f"({self.name} IS NULL OR {before})" if self.column.nullable else f"({before})"
+
+
+def _text(at: datetime) -> str:
+    return at.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+@dataclass(frozen=True)
+class Statements:
+    """What one relation is asked. `fallback` places rows whose `cursor` is NULL; `where` is SQL for each row."""
+
+    relation: str
+    columns: Sequence[Column]
+    cursor: Place
+    fallback: Place | None = None
+    where: str | None = None
+
+    def rows(self, span: Window) -> str:
+        """The rows of `span`."""
+        return f"SELECT {', '.join(column.selected for column in self.columns)} {self._of(self._within(span))}"
+
+    def count(self, span: Window) -> str:
+        """How many there are."""
+        return f"SELECT COUNT(*) {self._of(self._within(span))}"
+
+    def cells(self, span: Window, width: int) -> str:
+        """Rows by cell: its number counted from the span's start, each `width` microseconds wide."""
+        since = f"TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'{_text(span.start)}', {self.placed}) DIV {width}"
+        return f"SELECT {since}, COUNT(*) {self._of(self._within(span))} GROUP BY 1"
+
+    def absent(self) -> str:
+        """How many rows no span holds."""
+        return f"SELECT COUNT(*) {self._of(self._absent())}"
+
+    @property
+    def placed(self) -> str:
+        """The instant of a row; what the cursor's column of the contract is asked as."""
+        return self.cursor.name if self.fallback is None else f"COALESCE({self.cursor.name}, {self.fallback.name})"
+
+    def _within(self, span: Window) -> str:
+        if self.fallback is None:
+            return self.cursor.within(span)
+        return f"({self.cursor.within(span)} OR ({self.cursor.name} IS NULL AND {self.fallback.within(span)}))"
+
+    def _absent(self) -> str:
+        if self.fallback is None:
+            return self.cursor.is_absent()
+        zero = f"{self.cursor.name} < {self.cursor.literal(LEAST)}"
+        return f"({zero} OR ({self.cursor.name} IS NULL AND {self.fallback.is_absent()}))"
+
+    def _of(self, condition: str) -> str:
+        own = "" if self.where is None else f" AND (\n{self.where}\n)"  # a comment in it ends with its line
+        return f"FROM {self.relation} WHERE {condition}{own}"
