@@ -140,6 +140,9 @@ _FIXED: Mapping[str, _Way] = {
 }
 """Types whose column hangs on nothing else."""
 
+_FLOATS = {"float": _DOUBLE}
+"""What a number is asked as, where the server would round what it writes."""
+
 _BITS = {"tinyint": 8, "smallint": 16, "mediumint": 32, "int": 32, "integer": 32}
 _SIGNED = {8: pa.int8(), 16: pa.int16(), 32: pa.int32()}
 _UNSIGNED = {8: pa.uint8(), 16: pa.uint16(), 32: pa.uint32()}
@@ -232,10 +235,9 @@ def _way(word: str, family: str, declared: Declared, exact: pa.DataType) -> _Way
     """The way of an override that the family allows; `exact` is the type of `decimal(p,s)`."""
     ask = _WHOLE if family == "bit" else "{}"
     if word == "string":
-        asks = {"geometry": _WKT, "bit": _WHOLE, "float": _natural_ask(declared)}
-        return replace(
-            _TEXT if family in ("text", "bytes", "json", "other") else _ASCII, ask=asks.get(family, "{}")
-        )
+        asks = {"geometry": _WKT, "bit": _WHOLE, "float": _FLOATS.get(declared.data_type.lower(), "{}")}
+        is_free = family in ("text", "bytes", "json", "other")
+        return replace(_TEXT if is_free else _ASCII, ask=asks.get(family, "{}"))
     if word == "binary":
         return replace(_BYTES, ask="ST_AsBinary({})" if family == "geometry" else "{}")
     if word == "json":
@@ -243,7 +245,7 @@ def _way(word: str, family: str, declared: Declared, exact: pa.DataType) -> _Way
     if word == "time" or family == "time":
         return _Way(Kind.TIME, pa.time64("us") if word == "time" else pa.int64(), is_safe=word != "time")
     if word == "float64":
-        ask = _natural_ask(declared) if family == "float" else ask
+        ask = _FLOATS.get(declared.data_type.lower(), ask)
         return _Way(Kind.FLOAT, pa.float64(), ask, is_safe=family != "text")
     kinds = {"boolean": Kind.BOOLEAN, "int64": Kind.INTEGER, "decimal(p,s)": Kind.DECIMAL}
     types = {"boolean": pa.bool_(), "int64": pa.int64(), "decimal(p,s)": exact}
@@ -253,10 +255,6 @@ def _way(word: str, family: str, declared: Declared, exact: pa.DataType) -> _Way
 def _is_signed(declared: Declared, family: str) -> bool:
     """True if every value of the column is an int64."""
     return family in ("whole", "bit") and pa.types.is_integer(_natural(declared).type)
-
-
-def _natural_ask(declared: Declared) -> str:
-    return _FIXED[declared.data_type.lower()].ask
 
 
 def _cannot(declared: Declared, what: str, hint: str) -> ConfigurationError:
