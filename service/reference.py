@@ -18,7 +18,7 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """A field of the configuration. `variant` is the `type` of the group it belongs to, empty if it has none."""
+    """A field of the configuration. `variant` is the `type` of the section it belongs to, empty if it has none."""
 
     keys: tuple[str, ...]
     variant: str
@@ -67,14 +67,16 @@ def kinds(group: type[Group]) -> tuple[str, ...]:
     return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
 
 
-def settings(group: type[Group] = PipelineConfig, under: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """Every field below `group`, groups before what they hold."""
-    variant = "/".join(kinds(group)) if len(under) == 1 else ""
+def settings(
+    group: type[Group] = PipelineConfig, under: tuple[str, ...] = (), variant: str = ""
+) -> Iterator[Setting]:
+    """Every field below `group`, groups before what they hold. `variant` is of the group above."""
+    variant = "/".join(kinds(group)) if len(under) == 1 else variant
     for name, field in group.model_fields.items():
         setting = Setting((*under, name), variant, field)
         yield setting
         for inner in setting.groups:
-            yield from settings(inner, setting.keys)
+            yield from settings(inner, setting.keys, variant)
 
 
 def found(keys: Sequence[str | int], data: Any, root: type[Group] = PipelineConfig) -> Setting | None:
