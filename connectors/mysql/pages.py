@@ -34,8 +34,6 @@ OK, LOCAL_FILE, END, ERROR = 0x00, 0xFB, 0xFE, 0xFF
 _NO_PACKET = (struct.error, AssertionError, IndexError, AttributeError, ValueError)
 """What the driver stumbles over where a packet is none of its kind."""
 
-_header = struct.Struct("<I").unpack_from
-
 T = TypeVar("T")
 
 
@@ -73,18 +71,20 @@ class Packets:
         self._page_bytes, self._page_rows = page_bytes, page_rows
         self._ends_with_ok = ends_with_ok
         self._sequence = 1
-        self._starts: list[int] = []
-        self._ends: list[int] = []
         self._joined: list[int] = []  # a row's number, for each packet of it after the first
-        self._part = 0  # where the row begins of which some packets are joined already; 0: none
-        self._next = PADDING  # where the next packet begins
+        self._bounds: list[int] = [PADDING]  # where each row begins, with its header, and where the last one ends
+        self._next = PADDING  # where the next packet begins: there, or in the midst of a row of several packets
         self._hold(memoryview(b""), page_bytes)
 
     @property
     def is_full(self) -> bool:
         """True if `take` should be asked for the rows before more is read."""
-        full = self._filled >= self._page_bytes or len(self._starts) >= self._page_rows
-        return self.is_ended or (full and bool(self._starts) and self.names is not None)
+        full = self._filled >= self._page_bytes or self._rows >= self._page_rows
+        return self.is_ended or (full and self._rows > 0 and self.names is not None)
+
+    @property
+    def _rows(self) -> int:
+        return len(self._bounds) - 1
 
     def room(self) -> memoryview:
         """Where the next bytes are written; never empty. Tell `arrived` how many before anything else."""
@@ -97,20 +97,21 @@ class Packets:
     def arrived(self, size: int) -> None:
         """Look for rows in the bytes that came. Raises the server's error if it sent one, 2027 for no result."""
         self._filled += size
-        self._walk()
+        while self._walk() and self._long_packet():
+            pass
         if self.names is None:
             self._read_head()
-        if self.names is not None and self._starts and self._next == self._filled:
+        if self.names is not None and self._rows and self._next == self._filled:
             self._look_for_end()
 
     def take(self) -> Page:
         """The whole rows that came; what is there of the next one stays. Raises 2027 if packets are missing."""
-        page = Page(self._data, np.array(self._starts, np.int64), np.array(self._ends, np.int64))
+        bounds = np.array(self._bounds, np.int64)
+        page = Page(self._data, bounds[:-1] + HEADER, bounds[1:])
         self._check(page)
-        begin = self._part or self._next
+        begin = self._bounds[-1]
         self._next += PADDING - begin
-        self._part = PADDING if self._part else 0
-        self._starts, self._ends = [], []
+        self._bounds = [PADDING]
         self._hold(memoryview(self._data)[begin : self._filled], self._page_bytes)
         return page
 
@@ -120,53 +121,63 @@ class Packets:
         self._filled = PADDING + len(kept)
         self._data[PADDING : self._filled] = kept
 
-    def _walk(self) -> None:
-        """Go from packet to packet, as far as they are whole."""
-        starts, ends, data = self._starts, self._ends, self._data
-        at = self._next
-        while at + HEADER <= self._filled:
-            length = _header(data, at)[0] & LONGEST
-            after = at + HEADER + length
-            if after > self._filled:
-                break
-            if length == LONGEST or self._part:
-                at = self._join(at, length)
-                continue
-            starts.append(at + HEADER)
-            ends.append(after)
-            at = after
+    def _walk(self) -> bool:
+        """Go from packet to packet, as far as they are whole and short. True if there is a long one."""
+        at, bounds, data, last = self._next, self._bounds, self._data, self._filled - HEADER
+        is_long = at != bounds[-1]
+        while at <= last and not is_long:
+            if data[at + 2]:
+                is_long = True
+            else:
+                at += HEADER + data[at] + (data[at + 1] << 8)
+                bounds.append(at)
+        if at > self._filled:
+            bounds.pop()
+            at = bounds[-1]
         self._next = at
+        return is_long and at <= last
 
-    def _join(self, at: int, length: int) -> int:
-        """Take out the header at `at` if a row goes on behind it; gives where the next packet begins."""
-        if not self._part:
-            self._part = at + HEADER
-            return at + HEADER + length
-        rest = bytes(memoryview(self._data)[at + HEADER : self._filled])
-        self._filled -= HEADER
-        self._data[at : self._filled] = rest
-        self._joined.append(len(self._starts))
+    def _long_packet(self) -> bool:
+        """Pass a packet of any length, and take out its header if a row goes on behind it. True if it is whole."""
+        at, data = self._next, self._data
+        length = int.from_bytes(data[at : at + 3], "little")
+        end = at + HEADER + length
+        if end > self._filled:
+            return False
+        if at != self._bounds[-1]:
+            rest = bytes(memoryview(data)[at + HEADER : self._filled])
+            self._filled -= HEADER
+            data[at : self._filled] = rest
+            self._joined.append(self._rows)
+            end -= HEADER
+        self._next = end
         if length < LONGEST:
-            self._starts.append(self._part)
-            self._ends.append(at + length)
-            self._part = 0
-        return at + length
+            self._bounds.append(end)
+        return True
 
     def _read_head(self) -> None:
         """Take the packets before the rows, when all of them came."""
-        for start in self._starts[:1]:
-            self._refuse(start)
-        if not self._starts:
+        if not self._rows:
             return
-        count = self._parsed(lambda: MysqlPacket(self._payload(0), "utf8").read_length_encoded_integer())
+        self._refuse()
+        count = self._parsed(lambda: int(MysqlPacket(self._payload(0), "utf8").read_length_encoded_integer()))
         size = 1 + count + (0 if self._ends_with_ok else 1)
-        for number, start in enumerate(self._starts[1:size], 1):
-            if self._data[start] == ERROR:
+        for number in range(min(size, self._rows)):
+            if self._first(number) == ERROR:
                 self._fail(number)
-        if len(self._starts) >= size:
+        if self._rows >= size:
             self.names = self._parsed(lambda: [self._name(number) for number in range(1, count + 1)])
-            del self._starts[:size], self._ends[:size]
+            del self._bounds[:size]
             self._sequence += size
+
+    def _refuse(self) -> None:
+        """Raises if the first packet is not the number of columns."""
+        first = self._first(0)
+        if first == ERROR:
+            self._fail(0)
+        if first in (OK, LOCAL_FILE):
+            self.is_ended = first == OK
+            raise malformed("the answer to a query has no columns" if self.is_ended else "a file is asked for")
 
     def _name(self, number: int) -> str:
         return str(FieldDescriptorPacket(self._payload(number), "utf8").name)
@@ -178,22 +189,14 @@ class Packets:
         except _NO_PACKET as error:
             raise malformed("the columns of the answer cannot be read") from error
 
-    def _refuse(self, start: int) -> None:
-        """Raises if the first packet is not the number of columns."""
-        first = self._data[start]
-        if first == ERROR:
-            self._fail(0)
-        if first in (OK, LOCAL_FILE):
-            self.is_ended = first == OK
-            raise malformed("the answer to a query has no columns" if self.is_ended else "a file is asked for")
-
     def _look_for_end(self) -> None:
         """See whether the last packet ends the result."""
-        first, length = self._data[self._starts[-1]], self._ends[-1] - self._starts[-1]
-        if first == ERROR and length:
-            self._fail(-1)
-        if first == END and 0 < length < self._longest_end:
-            del self._starts[-1], self._ends[-1]
+        last = self._rows - 1
+        first = self._first(last)
+        if first == ERROR:
+            self._fail(last)
+        if first == END and self._bounds[last + 1] - self._bounds[last] - HEADER < self._longest_end:
+            del self._bounds[-1]
             self.is_ended = True
 
     @property
@@ -201,11 +204,17 @@ class Packets:
         return LONGEST if self._ends_with_ok else 9
 
     def _fail(self, number: int) -> None:
+        """Raise the error in this packet."""
         self.is_ended = True
-        raise_mysql_exception(self._payload(number))
+        self._parsed(lambda: raise_mysql_exception(self._payload(number)))
+
+    def _first(self, number: int) -> int:
+        """The first byte in a packet; that of a row if it has none."""
+        begin, end = self._bounds[number], self._bounds[number + 1]
+        return self._data[begin + HEADER] if end > begin + HEADER else 1
 
     def _payload(self, number: int) -> bytes:
-        return bytes(self._data[self._starts[number] : self._ends[number]])
+        return bytes(self._data[self._bounds[number] + HEADER : self._bounds[number + 1]])
 
     def _check(self, page: Page) -> None:
         """Raises 2027 if packets are missing, or if some follow the end."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from math import isinf
+from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,6 +24,9 @@ Value = Any
 _NULL: Final = 0xFB
 _LENGTH_BYTES: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 _DAY_MICROS: Final = 86_400_000_000
+
+TOO_LARGE: Final = {pa.float64(): inf, pa.float32(): (2 - 2**-24) * 2.0**127}
+"""What is rounded to infinity."""
 
 _WHOLE = re.compile(rb"(-?)(\d+)(?:\.0+)?")
 _EXACT = re.compile(rb"(-?)(\d+)(?:\.(\d+))?")
@@ -130,6 +133,8 @@ def cell(column: Column) -> Cell:
         return _integer(type_)
     if column.kind is Kind.DECIMAL:
         return _decimal(type_)
+    if column.kind is Kind.FLOAT:
+        return _float(type_)
     if column.kind is Kind.DATETIME:
         return _datetime(type_)
     if column.kind is Kind.TIME:
@@ -173,11 +178,14 @@ def _decimal(type_: pa.DataType) -> Cell:
     return read
 
 
-def _float(raw: bytes) -> float | Bad:
-    if not _FLOAT.fullmatch(raw):
-        return Bad("no number")
-    number = float(raw)
-    return Bad("beyond what a double holds") if isinf(number) else number
+def _float(type_: pa.DataType) -> Cell:
+    def read(raw: bytes) -> float | Bad:
+        if not _FLOAT.fullmatch(raw):
+            return Bad("no number")
+        number = float(raw)
+        return Bad(f"beyond what a {type_} holds") if abs(number) >= TOO_LARGE[type_] else number
+
+    return read
 
 
 def _boolean(raw: bytes) -> bool | Bad:
@@ -249,13 +257,12 @@ def _text(raw: bytes) -> str | Bad:
 def _json(raw: bytes) -> str | Bad:
     try:
         msgspec.json.decode(raw)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Bad("no JSON")
     return raw.decode()
 
 
 _PLAIN: Mapping[Kind, Cell] = {
-    Kind.FLOAT: _float,
     Kind.BOOLEAN: _boolean,
     Kind.DATE: _date,
     Kind.TEXT: _text,
