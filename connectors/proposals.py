@@ -77,13 +77,13 @@ class Setting:
 class Proposal:
     """One pipeline. `name`: the table or index as the source calls it, or the pattern of several.
 
-    `rows` is the source's count, None where it is an estimate that nobody made. `first` and `last`: the least and
-    the greatest cursor, None without rows. `cursor` None: the whole table, each time (`mode: snapshot`). `notes`:
-    what else is worth knowing, a sentence each.
+    `rows` is the source's count, or its estimate where they are too many. `first` and `last`: the least and the
+    greatest cursor, None without rows. `cursor` None: the whole table, each time (`mode: snapshot`).
+    `whole_days`: the cursor tells no time of day. `notes`: what else is worth knowing, a sentence each.
     """
 
     name: str
-    rows: int | None
+    rows: int
     key: tuple[str, ...]
     cursor: str | None
     meaning: Meaning
@@ -91,6 +91,7 @@ class Proposal:
     last: datetime | None
     source: tuple[Setting, ...]
     append: bool = False
+    whole_days: bool = False
     safety_lag_seconds: int = 120
     notes: tuple[str, ...] = ()
 
@@ -121,6 +122,8 @@ def is_wanted(name: str, patterns: Sequence[str]) -> bool:
 PROPOSERS: Mapping[str, str] = {
     "http": "connectors.elasticsearch.proposing",
     "https": "connectors.elasticsearch.proposing",
+    "mysql": "connectors.mysql.proposing",
+    "mariadb": "connectors.mysql.proposing",
 }
 """Scheme of a URL → module with `propose`, imported when it is used."""
 

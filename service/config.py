@@ -32,7 +32,8 @@ __all__ = [
     "validate_config",
 ]
 
-SOURCE_TYPES = ("elasticsearch", "opensearch", "files")
+SOURCE_TYPES = ("elasticsearch", "opensearch", "mysql", "mariadb", "files")
+SEARCH_TYPES = SOURCE_TYPES[:2]
 TARGET_TYPES = ("duckdb", "snowflake")
 
 
@@ -78,9 +79,10 @@ def create_config_template(source_type: str = "elasticsearch", target_type: str 
                 code="unknown_kind",
                 path=name,
             )
-    source = "source_files.yaml" if source_type == "files" else "source_search.yaml"
-    pieces = ("head.yaml", source, f"target_{target_type}.yaml", "tail.yaml")
-    return "\n".join(template(piece) for piece in pieces).replace("{source_type}", source_type)
+    source = "files" if source_type == "files" else "search" if source_type in SEARCH_TYPES else "mysql"
+    pieces = ("head.yaml", f"source_{source}.yaml", f"target_{target_type}.yaml", "tail.yaml")
+    text = "\n".join(template(piece) for piece in pieces).replace("{source_type}", source_type)
+    return text if source == "search" else text.replace("key: [_id]", "key: [id]")
 
 
 def template(name: str) -> str:

@@ -30,6 +30,7 @@ LOOKBACK_SECONDS: Mapping[Meaning, int] = {
     Meaning.CREATED: 600,
     Meaning.HAPPENED: 3600,
 }
+DAY_SECONDS = 86_400
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 WORDS_OF_YAML = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 NAME_CHARACTERS = 60
@@ -85,7 +86,7 @@ def planned(proposed: Proposed, now: datetime) -> list[Planned]:
     made = []
     for one in proposed.found:
         name = unique(pipeline_name(one.name), taken)
-        width = width_of(one.first or now, now)
+        width = width_of(one.first or now, now, finest="day" if one.whole_days else "1h")
         made.append(Planned(name, one, start_of(one.first or now, width), width))
     return made
 
@@ -105,10 +106,10 @@ def unique(name: str, taken: set[str]) -> str:
     return found
 
 
-def width_of(first: datetime, now: datetime) -> str:
+def width_of(first: datetime, now: datetime, finest: str = "1h") -> str:
     """The finest width that gives a number of windows which one wants to look at."""
     age = now - first
-    return "1h" if age <= HOURLY else "day" if age <= DAILY else "month"
+    return finest if age <= HOURLY else "day" if age <= DAILY else "month"
 
 
 def start_of(first: datetime, width: str) -> datetime:
@@ -147,8 +148,9 @@ def pipeline_file(one: Planned, to: Target, doctor: str) -> str:
 
 def _lines(one: Planned, to: Target, doctor: str) -> Iterator[str]:
     proposal = one.proposal
-    rows = "" if proposal.rows is None else f", rows: {proposal.rows:,}"
-    yield from _comment(f"{proposal.name}{rows}. Proposed by what the source declares and holds; look through it:")
+    yield from _comment(
+        f"{proposal.name}, rows: {proposal.rows:,}. Proposed by what it declares and holds; look it through:"
+    )
     yield f"#   {doctor}"
     for note in proposal.notes:
         yield from _comment(note)
@@ -179,7 +181,7 @@ def _windows(one: Planned) -> Iterator[str]:
     yield f"  safety_lag_seconds: {proposal.safety_lag_seconds}"
     if one.mode == "merge":
         yield from _comment("Read again before each window, for rows that became visible late.", 2)
-        yield f"  lookback_seconds: {LOOKBACK_SECONDS[proposal.meaning]}"
+        yield f"  lookback_seconds: {DAY_SECONDS if proposal.whole_days else LOOKBACK_SECONDS[proposal.meaning]}"
 
 
 def _mode(one: Planned) -> Iterator[str]:

@@ -60,7 +60,7 @@ def _parsed(url: str) -> tuple[SplitResult, Mapping[str, str]]:
     if not known or "@" in parts.path + parts.query + parts.fragment:
         raise _refused(
             f"no URL of a source, which begins with {' or '.join(f'{scheme}://' for scheme in PROPOSERS)}",
-            "Write it like https://es.company.com:9200, and each of :/?#@% in a password as % and two hex digits.",
+            "Write it like mysql://reader@db.company.com/shop, :/?#@% in a password as % and two hex digits.",
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(set(options) - set(OPTIONS)):

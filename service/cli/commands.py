@@ -72,7 +72,7 @@ def init(
         Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to write it.")
     ] = DEFAULT_CONFIG,
     source: Annotated[
-        str, typer.Option("--source", metavar="TYPE", help="elasticsearch, opensearch or files.")
+        str, typer.Option("--source", metavar="TYPE", help="elasticsearch, opensearch, mysql, mariadb or files.")
     ] = "elasticsearch",
     target: Annotated[str, typer.Option("--target", metavar="TYPE", help="duckdb or snowflake.")] = "duckdb",
     phases: Annotated[

@@ -119,7 +119,11 @@ FromPhaseOption = Annotated[
 ]
 SourceUrlOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="URL", help="Propose by what a source holds: https://USER@HOST:9200."),
+    typer.Option(
+        "--from",
+        metavar="URL",
+        help="Propose by what a source holds: https://USER@HOST:9200 or mysql://USER@HOST/DATABASE.",
+    ),
 ]
 TablesOption = Annotated[
     list[str] | None,

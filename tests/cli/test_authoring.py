@@ -43,7 +43,7 @@ def in_a_folder(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("source", ["elasticsearch", "opensearch", "files"])
+@pytest.mark.parametrize("source", ["elasticsearch", "opensearch", "mysql", "mariadb", "files"])
 def test_what_init_writes_is_valid_as_it_stands(tmp_path: Path, source):
     answer = sluiceway("init", "--source", source, "--target", "duckdb")
     assert answer.code == exit_codes.OK

@@ -118,7 +118,7 @@ def test_the_template_offers_each_drive_table_as_a_line_to_choose(tmp_path, kind
     assert load_config(path).drive_table.type == kind
 
 
-@pytest.mark.parametrize(("source", "target"), [("mysql", "duckdb"), ("files", "bigquery")])
+@pytest.mark.parametrize(("source", "target"), [("oracle", "duckdb"), ("files", "bigquery")])
 def test_a_template_of_an_unknown_kind_is_refused(source, target):
     with pytest.raises(ConfigurationError) as caught:
         create_config_template(source, target)

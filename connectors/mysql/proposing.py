@@ -1,0 +1,261 @@
+"""Pipelines proposed for the tables of a database: `sluiceway init --from mysql://…`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from connectors.mysql.catalog import Relation, look_up
+from connectors.mysql.columns import Declared, quoted
+from connectors.mysql.pool import Pool
+from connectors.mysql.proposing_columns import Decided, decided
+from connectors.mysql.session import Session
+from connectors.mysql.settings import MysqlSettings
+from connectors.mysql.source import INNODB, SMALL_ROWS, Source, examine
+from connectors.mysql.statements import LEAST
+from connectors.proposals import Access, Meaning, Proposal, Proposed, Setting, Unproposed, is_wanted, meaning
+from state.errors import ConfigurationError, ContractError
+from state.port import Port, direct
+
+TABLES = """SELECT table_name, table_type FROM information_schema.tables
+WHERE table_schema = %s AND table_type <> 'SYSTEM VIEW' ORDER BY table_name"""
+COUNTED_ROWS = 1_000_000
+"""Of a table whose rows are counted; of a larger one the server's estimate is told."""
+DATES = ("timestamp", "datetime", "date")
+UNFOUND = "sluiceway"
+"""Stands for the cursor while it is not known."""
+
+
+@dataclass(frozen=True)
+class Dates:
+    """A column that could be the cursor. `moves`: the server itself sets it with every change."""
+
+    declared: Declared
+    meaning: Meaning
+    moves: bool
+    indexed: bool
+
+    @property
+    def likelihood(self) -> tuple[Any, ...]:
+        one = self.declared
+        return self.meaning, not self.moves, one.data_type == "date", not self.indexed, one.nullable, one.name
+
+
+async def propose(access: Access, patterns: Sequence[str], port: Port = direct) -> Proposed:
+    """A pipeline for each table that the globs are for. Views are named, and not proposed: they declare no key.
+
+    Raises as `Connector.contract` does where the server cannot be asked; a table that cannot be read is told.
+    """
+    settings = settings_of(access)
+    pool = Pool(settings)
+    try:
+        with port("source.proposals"):
+            async with pool.questions() as session:
+                named = await session.rows("listing the tables of", TABLES, settings.database)
+                server = f"{'MariaDB' if session.is_mariadb else 'MySQL'} {session.server}"
+            judged = [
+                await _judged(pool, settings, name, kind) for name, kind in named if is_wanted(name, patterns)
+            ]
+    finally:
+        await pool.aclose()
+    found = [one for one in judged if isinstance(one, Proposal)]
+    left = [one for one in judged if isinstance(one, Unproposed)]
+    return Proposed(server, connection_of(settings), found, left)
+
+
+def settings_of(access: Access) -> MysqlSettings:
+    """Settings that reach the server; table and cursor are still to be found. Raises `ConfigurationError`."""
+    if not access.user or not access.path or "/" in access.path:
+        raise ConfigurationError(
+            "the URL names no user, or not one database",
+            hint="Write it like mysql://reader@db.company.com:3306/shop.",
+            code="source_url",
+            path="--from",
+        )
+    return MysqlSettings.model_validate(
+        {
+            "type": access.scheme,
+            "host": access.host,
+            "port": access.port or 3306,
+            "user": access.user,
+            "password": access.password,
+            "database": access.path,
+            "table": UNFOUND,
+            "cursor": UNFOUND,
+            "tls": access.options.get("tls", "true").lower() not in ("false", "0", "no"),
+            "ca_file": access.options.get("ca_file"),
+        }
+    )
+
+
+def connection_of(settings: MysqlSettings) -> dict[str, Any]:
+    """What all tables share."""
+    shared = settings.model_dump(mode="json", exclude_unset=True, exclude={"table", "cursor"})
+    usual = {"tls": True, "ca_file": None}
+    return {key: value for key, value in shared.items() if value != usual.get(key, ...)}
+
+
+async def _judged(pool: Pool, base: MysqlSettings, table: str, kind: str) -> Proposal | Unproposed:
+    """What is proposed for one table, or why nothing is."""
+    if "VIEW" in kind.upper():
+        return Unproposed(table, "a view: it declares no key; write its configuration with `sluiceway init`")
+    settings = base.model_copy(update={"table": table})
+    try:
+        async with pool.questions() as session:
+            return await _proposed(session, settings, await look_up(session, settings, table))
+    except (ConfigurationError, ContractError) as error:
+        return Unproposed(table, f"{error.message}. {error.hint}".rstrip(". "))
+
+
+async def _proposed(session: Session, settings: MysqlSettings, relation: Relation) -> Proposal | Unproposed:
+    rows = await _rows(session, relation)
+    dates = candidates(relation)
+    if reason := _why_not(relation, dates, rows):
+        return Unproposed(relation.name, reason)
+    cursor, columns = dates[0], await decided(session, settings, relation, skip=dates[0].declared.name)
+    chosen = settings.model_copy(
+        update={
+            "cursor": cursor.declared.name,
+            "key": relation.key,
+            "columns": settings.columns.model_copy(update=columns.settings),
+            "consistent": relation.engine == INNODB,
+        }
+    )
+    fallback = _fallback(cursor, dates, rows)
+    placed = await _placed(session, chosen, fallback)
+    source = await examine(session, placed)
+    first, last = await _ends(session, source)
+    return Proposal(
+        relation.name,
+        rows,
+        relation.key,
+        cursor.declared.name,
+        cursor.meaning,
+        first,
+        last,
+        tuple(_settings(placed, relation, dates, columns, await _absent(session, source))),
+        append=not relation.key,
+        whole_days=cursor.declared.data_type == "date",
+        notes=columns.notes,
+    )
+
+
+def candidates(relation: Relation) -> list[Dates]:
+    """Columns that could be the cursor, the likeliest first."""
+    found = []
+    for one in relation.columns:
+        if one.data_type in DATES:
+            moves = "on update current_timestamp" in one.extra.lower()
+            means = Meaning.CHANGED if moves else meaning(one.name)
+            found.append(Dates(one, means, moves, relation.is_indexed(one.name)))
+    return sorted(found, key=lambda one: one.likelihood)
+
+
+def _why_not(relation: Relation, dates: Sequence[Dates], rows: int) -> str:
+    """Why the table is not proposed; empty if it is."""
+    if not dates:
+        return f"it has no date or timestamp to cut windows by, and {rows:,} rows"
+    best = dates[0]
+    name = quoted(best.declared.name)
+    if not best.indexed and rows > SMALL_ROWS:
+        return (
+            f"no index begins with {best.declared.name}, and each window would pass over {rows:,} rows:"
+            f" CREATE INDEX … ON {relation.sql} ({name})"
+        )
+    if not relation.key and (best.meaning is not Meaning.CREATED or best.declared.nullable):
+        return f"it has no primary key and no unique one without NULL, and {best.declared.name} may change"
+    return ""
+
+
+def _fallback(cursor: Dates, dates: Sequence[Dates], rows: int) -> str | None:
+    """Another column of the same type that places rows where the cursor is NULL, and can be found as fast."""
+    mine = cursor.declared
+    for other in dates[1:]:
+        one = other.declared
+        alike = (one.data_type, one.datetime_precision) == (mine.data_type, mine.datetime_precision)
+        if mine.nullable and alike and not one.nullable and (other.indexed or rows <= SMALL_ROWS):
+            return one.name
+    return None
+
+
+async def _placed(session: Session, settings: MysqlSettings, fallback: str | None) -> MysqlSettings:
+    """`settings` under which every row that can be placed is, and the others are left out."""
+    if not await _absent(session, await examine(session, settings)):
+        return settings
+    if fallback is not None:
+        settings = settings.model_copy(update={"cursor_fallback": fallback})
+        if not await _absent(session, await examine(session, settings)):
+            return settings
+    return settings.model_copy(update={"null_cursor": "ignore"})
+
+
+async def _absent(session: Session, source: Source) -> int:
+    return await session.one("counting rows without a cursor of", source.chosen.statements.absent())
+
+
+async def _rows(session: Session, relation: Relation) -> int:
+    if relation.rows > COUNTED_ROWS:
+        return relation.rows
+    return await session.one("counting", f"SELECT COUNT(*) FROM {relation.sql}")
+
+
+async def _ends(session: Session, source: Source) -> tuple[datetime | None, datetime | None]:
+    """The least and the greatest cursor; None where no row has one."""
+    statements = source.chosen.statements
+    placed = statements.placed
+    least = statements.cursor.literal(LEAST)
+    ask = f"SELECT MIN({placed}), MAX({placed}) FROM {statements.relation} WHERE {placed} >= {least}"
+    [(first, last)] = await session.rows("looking for the first and the last row of", ask)
+    return _instant(first), _instant(last)
+
+
+def _instant(text: str | None) -> datetime | None:
+    """A date or a wall time, taken as UTC."""
+    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _settings(
+    settings: MysqlSettings, relation: Relation, dates: Sequence[Dates], columns: Decided, absent: int
+) -> list[Setting]:
+    found = [
+        Setting("table", relation.name),
+        Setting("cursor", settings.cursor, " ".join(_reasons(dates))),
+    ]
+    if settings.cursor_fallback is not None:
+        why = f"Rows whose {settings.cursor} is NULL are placed by it."
+        found.append(Setting("cursor_fallback", settings.cursor_fallback, why))
+    if settings.null_cursor == "ignore":
+        why = f"{absent:,} rows have none, or a zero date: no window holds them, each part reports them."
+        found.append(Setting("null_cursor", "ignore", why))
+    if relation.key:
+        found.append(Setting("key", list(relation.key), _about_key(relation)))
+    if not settings.consistent:
+        why = f"{relation.engine} has no snapshots: the proof says so, and convert it to InnoDB if you can."
+        found.append(Setting("consistent", False, why))
+    return [*found, *columns.shown]
+
+
+def _about_key(relation: Relation) -> str:
+    return "" if any(index.name == "PRIMARY" for index in relation.indexes) else "A unique key without NULL."
+
+
+def _reasons(dates: Sequence[Dates]) -> list[str]:
+    """Why this date, and not another."""
+    best, others = dates[0], dates[1:]
+    said = {
+        Meaning.CHANGED: "By its name it moves with every change; a change that does not move it is not seen.",
+        Meaning.ARRIVED: "By its name the instant when a row came; later changes are not seen.",
+        Meaning.CREATED: "By its name the instant when a row was made; later changes are not seen.",
+        Meaning.HAPPENED: "No date tells when a row came or changed: what comes late or changes later is seen only"
+        " inside windows.lookback_seconds.",
+    }
+    found = ["The server moves it with every change (ON UPDATE)." if best.moves else said[best.meaning]]
+    if best.declared.data_type != "timestamp":
+        found.append(f"A {best.declared.data_type.upper()} has no zone and is taken as UTC.")
+    if not best.indexed:
+        found.append("No index begins with it: fine while the table is small.")
+    if others:
+        found.append(f"Other dates: {', '.join(one.declared.name for one in others[:6])}.")
+    return found
