@@ -57,13 +57,14 @@ def settle(
     where: Callable[[int], str],
     text: Callable[[int], str],
     *,
-    cursor: str,
+    cursor: str | None,
 ) -> Settled:
     """Apply `policies` (column → policy, those that are not named: error) to the values that do not fit.
 
     `where`: a row's name for an operator ("the row with id=7 of shop.orders"). `text`: the whole row as JSON text;
-    both are asked only for rows that need them. `cursor`: the contract's cursor column. Values of a row that is
-    set aside are not counted as touched. Raises `ContractError` for the first value whose policy is error.
+    both are asked only for rows that need them. `cursor`: the contract's cursor column, if there is one. Values of
+    a row that is set aside are not counted as touched. Raises `ContractError` for the first value whose policy is
+    error.
     """
     if not bad:
         return Settled(batch, {}, None)
@@ -91,7 +92,11 @@ def misfit(bad: BadValue, where: str, type_: pa.DataType) -> ContractError:
 
 
 def _set_aside(
-    batch: pa.RecordBatch, bad: Sequence[BadValue], rows: Sequence[int], text: Callable[[int], str], cursor: str
+    batch: pa.RecordBatch,
+    bad: Sequence[BadValue],
+    rows: Sequence[int],
+    text: Callable[[int], str],
+    cursor: str | None,
 ) -> pa.RecordBatch:
     """These rows under `QUARANTINED`."""
     order = {name: place for place, name in enumerate(batch.schema.names)}
@@ -104,7 +109,7 @@ def _set_aside(
         [JOINED.join(one.reason for one in of_row[row]) for row in rows],
         [_utf8(JOINED.join(one.value for one in of_row[row])) for row in rows],
         [_utf8(text(row)) for row in rows],
-        instants(batch.column(cursor).take(pa.array(rows, pa.int64()))),
+        instants(batch.column(cursor).take(pa.array(rows, pa.int64()))) if cursor else [None] * len(rows),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, QUARANTINED, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=QUARANTINED)

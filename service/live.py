@@ -107,6 +107,7 @@ CHANGES: tuple[Change, ...] = (
     Change(
         (
             "target_system.on_type_conflict",
+            "target_system.snapshot",
             "target_system.memory_limit",
             "target_system.threads",
             "target_system.change_only",
@@ -182,6 +183,8 @@ async def require_same_table(worker: Worker, loads: Loads) -> None:
 
     The target's receipts, `loads`, tell: the newest of each window, and what was loaded over it since.
     """
+    if worker.config.whole:
+        return  # the next window loads the whole table, whatever became of the one before
     done = await finished_windows(worker)
     elsewhere = [window for window in receipts_elsewhere(loads) if window in done]
     if not elsewhere:

@@ -76,6 +76,8 @@ class Checkup:
 
     async def _cursor(self) -> Check:
         source = await self._source()
+        if self._settings.cursor is None:
+            return Check("source_system.cursor", True, "none: the table is only read whole")
         place = source.chosen.statements.cursor.column
         found = f"{self._settings.cursor} is {place.column_type}"
         if place.data_type != "timestamp":
@@ -95,6 +97,8 @@ class Checkup:
 
     async def _absent(self) -> Check:
         source = await self._source()
+        if self._settings.cursor is None:
+            return Check("source_system.null_cursor", True, "no row is left out for it")
         async with self._pool.questions() as session:
             absent = await session.one("counting", source.chosen.statements.absent())
         return Check(

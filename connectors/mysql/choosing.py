@@ -35,10 +35,10 @@ def chosen(settings: MysqlSettings, relation: Relation) -> Chosen:
     cursor = _cursor(settings, columns, declared)
     fallback = _fallback(settings, cursor, declared)
     statements = Statements(relation.sql, columns, cursor, fallback, settings.where)
-    if statements.fallback is not None:
-        placed = statements.placed
+    if fallback is not None:
         columns = [
-            replace(each, expression=placed) if each.source == cursor.column.name else each for each in columns
+            replace(each, expression=statements.placed) if each.name == settings.cursor else each
+            for each in columns
         ]
         statements = replace(statements, columns=columns)
     key = settings.key or _own_key(settings, relation, columns)
@@ -101,7 +101,9 @@ def _hidden(settings: MysqlSettings, source: str, plain: str) -> str:
     return f"IF({plain} IS NULL, NULL, CONVERT(X'{text}' USING utf8mb4))"
 
 
-def _cursor(settings: MysqlSettings, columns: Sequence[Column], declared: dict[str, Declared]) -> Place:
+def _cursor(settings: MysqlSettings, columns: Sequence[Column], declared: dict[str, Declared]) -> Place | None:
+    if settings.cursor is None:
+        return None
     found = next((each for each in columns if each.name == settings.cursor), None)
     if found is None:
         names = ", ".join(each.name for each in columns)
@@ -112,10 +114,10 @@ def _cursor(settings: MysqlSettings, columns: Sequence[Column], declared: dict[s
     return Place(place)
 
 
-def _fallback(settings: MysqlSettings, cursor: Place, declared: dict[str, Declared]) -> Place | None:
+def _fallback(settings: MysqlSettings, cursor: Place | None, declared: dict[str, Declared]) -> Place | None:
     """The column that places rows whose cursor is NULL."""
     name = settings.cursor_fallback
-    if name is None:
+    if name is None or cursor is None:
         return None
     if name not in declared:
         raise _wrong("cursor_fallback", f"there is no column '{name}'; there are {_listed(declared)}")

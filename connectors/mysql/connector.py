@@ -60,7 +60,7 @@ class MysqlConnector:
                 return await parts(span, rows, rows_per_part, cells, finest=finest)
 
     @asynccontextmanager
-    async def open(self, span: Window) -> AsyncIterator[MysqlSnapshot]:
+    async def open(self, span: Window | None) -> AsyncIterator[MysqlSnapshot]:
         """See `Connector.open`. Raises `RestartAttempt` if the table was altered, `ContractError` for rows without
         a cursor, unless they are left out."""
         source = await self._examined()
@@ -70,8 +70,8 @@ class MysqlConnector:
             yield MysqlSnapshot(self._settings, session, source.chosen, span, opened=opened, port=self._port)
             await session.end()
 
-    async def count(self, span: Window) -> int:
-        """Rows of the range now, outside any snapshot."""
+    async def count(self, span: Window | None) -> int:
+        """Rows of the range, or of the whole table, now, outside any snapshot."""
         source = await self._examined()
         with self._port("source.live_count"):
             async with self._pool.questions() as session:
@@ -95,12 +95,12 @@ class MysqlConnector:
                         self._source = await examine(session, self._settings)
             return self._source
 
-    async def _opened(self, session: Session, source: Source, span: Window) -> Opened:
+    async def _opened(self, session: Session, source: Source, span: Window | None) -> Opened:
         read_at = await session.clock()
         await session.begin()
         rows = await session.one("counting", source.chosen.statements.count(span))
         await require_same(session, self._settings, source)
-        left_out = await absent(session, self._settings, source)
+        left_out = 0 if span is None else await absent(session, self._settings, source)
         if self._settings.consistent:
             return Opened(SnapshotKind.TRANSACTION, rows, read_at, left_out)
         return Opened(SnapshotKind.NONE, None, read_at, left_out)

@@ -62,9 +62,9 @@ class MysqlSettings(Group):
     """One SELECT that is read in place of a table, as a sub-query; its text is trusted like code. Default none."""
     allow_query: StrictBool = False
     """Whether `query` may be used. Default false: whoever may write it reads all that `user` may."""
-    cursor: Name
+    cursor: Name | None = None
     """Column of the target that windows are cut by: a TIMESTAMP, a DATETIME or a DATE; wall times are taken as
-    UTC. No default."""
+    UTC. Default none, which only `target_system.mode: snapshot` can do with: it reads the table whole."""
     key: tuple[Name, ...] = ()
     """Columns of the target that identify a row. Default: the primary key, else a unique key without NULL."""
     columns: MysqlColumns = MysqlColumns()
@@ -122,7 +122,7 @@ class MysqlSettings(Group):
     @model_validator(mode="after")
     def _told_apart(self) -> MysqlSettings:
         for column in (self.cursor, *self.key):
-            if (policy := self.columns.on_bad_value.get(column)) in ("null", "text"):
+            if (policy := self.columns.on_bad_value.get(column or "")) in ("null", "text"):
                 raise ValueError(
                     f"on_bad_value of {column} cannot be {policy}: windows and rows are told apart by it"
                 )

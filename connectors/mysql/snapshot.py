@@ -42,7 +42,7 @@ class MysqlSnapshot:
         settings: MysqlSettings,
         session: Session,
         chosen: Chosen,
-        span: Window,
+        span: Window | None,
         *,
         opened: Opened,
         port: Port,
@@ -55,7 +55,7 @@ class MysqlSnapshot:
         self._chosen = chosen
         self._span = span
         self._port = port
-        self._touched = Counter({settings.cursor: opened.absent} if opened.absent else {})
+        self._touched = Counter({str(settings.cursor): opened.absent} if opened.absent else {})
         self._aside: list[pa.RecordBatch] = []
 
     @property
@@ -102,7 +102,9 @@ class MysqlSnapshot:
 
     def _settle(self, page: Decoded) -> Settled:
         policies = self._settings.columns.on_bad_value
-        where = naming(page.batch, self._chosen.contract.key or (self._settings.cursor,), self._settings.what)
+        where = naming(
+            page.batch, self._chosen.contract.key or self._chosen.contract.schema.names[:1], self._settings.what
+        )
         return settle(page.batch, page.bad, policies, where, page.text, cursor=self._settings.cursor)
 
     @contextmanager

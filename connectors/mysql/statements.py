@@ -50,8 +50,11 @@ class Place:
 
     def is_absent(self) -> str:
         """The condition of rows that no span holds."""
-        before = f"{self.name} < {self.literal(LEAST)}"
-        return f"({self.name} IS NULL OR {before})" if self.column.nullable else f"({before})"
+        return f"({self.name} IS NULL OR {self.is_zero()})" if self.column.nullable else self.is_zero()
+
+    def is_zero(self) -> str:
+        """The condition of values that are no day."""
+        return f"{self.name} < {self.literal(LEAST)}"
 
 
 def _text(at: datetime) -> str:
@@ -60,37 +63,49 @@ def _text(at: datetime) -> str:
 
 @dataclass(frozen=True)
 class Statements:
-    """What one relation is asked. `fallback` places rows whose `cursor` is NULL; `where` is SQL for each row."""
+    """What one relation is asked. `fallback` places rows whose cursor is NULL; `where` is SQL for each row.
+
+    A span of None is the whole relation; without a cursor there is no other.
+    """
 
     relation: str
     columns: Sequence[Column]
-    cursor: Place
+    placed_by: Place | None
     fallback: Place | None = None
     where: str | None = None
 
-    def rows(self, span: Window) -> str:
+    def rows(self, span: Window | None) -> str:
         """The rows of `span`."""
-        return f"SELECT {', '.join(column.selected for column in self.columns)} {self._of(self._within(span))}"
+        return f"SELECT {', '.join(column.selected for column in self.columns)} {self._from(self._within(span))}"
 
-    def count(self, span: Window) -> str:
+    def count(self, span: Window | None) -> str:
         """How many there are."""
-        return f"SELECT COUNT(*) {self._of(self._within(span))}"
+        return f"SELECT COUNT(*) {self._from(self._within(span))}"
 
     def cells(self, span: Window, width: int) -> str:
         """Rows by cell: its number counted from the span's start, each `width` microseconds wide."""
         since = f"TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'{_text(span.start)}', {self.placed}) DIV {width}"
-        return f"SELECT {since}, COUNT(*) {self._of(self._within(span))} GROUP BY 1"
+        return f"SELECT {since}, COUNT(*) {self._from(self._within(span))} GROUP BY 1"
 
     def absent(self) -> str:
         """How many rows no span holds."""
-        return f"SELECT COUNT(*) {self._of(self._absent())}"
+        return f"SELECT COUNT(*) {self._from(self._absent())}"
+
+    @property
+    def cursor(self) -> Place:
+        """The cursor. Raises ValueError if there is none: such a relation is only asked for whole."""
+        if self.placed_by is None:
+            raise ValueError("without a cursor there are no spans")
+        return self.placed_by
 
     @property
     def placed(self) -> str:
         """The instant of a row; what the cursor's column of the contract is asked as."""
         return self.cursor.name if self.fallback is None else f"COALESCE({self.cursor.name}, {self.fallback.name})"
 
-    def _within(self, span: Window) -> str:
+    def _within(self, span: Window | None) -> str:
+        if span is None:
+            return ""
         if self.fallback is None:
             return self.cursor.within(span)
         return f"({self.cursor.within(span)} OR ({self.cursor.name} IS NULL AND {self.fallback.within(span)}))"
@@ -98,9 +113,9 @@ class Statements:
     def _absent(self) -> str:
         if self.fallback is None:
             return self.cursor.is_absent()
-        zero = f"{self.cursor.name} < {self.cursor.literal(LEAST)}"
-        return f"({zero} OR ({self.cursor.name} IS NULL AND {self.fallback.is_absent()}))"
+        return f"({self.cursor.is_zero()} OR ({self.cursor.name} IS NULL AND {self.fallback.is_absent()}))"
 
-    def _of(self, condition: str) -> str:
-        own = "" if self.where is None else f" AND (\n{self.where}\n)"  # a comment in it ends with its line
-        return f"FROM {self.relation} WHERE {condition}{own}"
+    def _from(self, condition: str) -> str:
+        own = "" if self.where is None else f"(\n{self.where}\n)"  # a comment in it ends with its line
+        both = " AND ".join(each for each in (condition, own) if each)
+        return f"FROM {self.relation} WHERE {both}" if both else f"FROM {self.relation}"
