@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+
+
+class HangUp(Exception):
+    """What `Relay.spoil` raises to end both connections; `reset`: the client hears of an error, not of an end."""
+
+    def __init__(self, *, reset: bool) -> None:
+        self.reset = reset
 
 
 class Relay:
@@ -12,7 +20,8 @@ class Relay:
     `lose_answer_to`: once such bytes were passed on, the answer is awaited, thrown away, and the client hung up.
     `lose`: such bytes are not passed on, and both sides hung up. `delay`: the client is hung up, and they are
     passed on when `go_on` is set. Each once; `refuses_then`: no connection is taken after it while `refuses`.
-    `silent`: answers are kept back. `without_tls`: the greeting does not offer TLS.
+    `silent`: answers are kept back. `without_tls`: the greeting does not offer TLS. `spoil`: what the server sent
+    → what the client gets in its place, until it raises `HangUp`.
     """
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
@@ -31,6 +40,7 @@ class Relay:
         self.refuses_then = self.refuses = False
         self.silent = False
         self.without_tls = False
+        self.spoil: Callable[[bytes], bytes] | None = None
 
     async def __aenter__(self) -> Relay:
         self._server = await asyncio.start_server(self._connected, self._host, 0)
@@ -96,8 +106,16 @@ class Relay:
         while data := await reader.read(1 << 16):
             if lost.is_set():
                 return
+            try:
+                kept = self.spoil(data) if self.spoil else data
+            except HangUp as how:
+                self.spoil = None
+                if how.reset:
+                    writer.transport.abort()
+                return
             if not self.silent:
-                writer.write(data)
+                writer.write(kept)
+                await writer.drain()
 
     def _greeting(self, data: bytes) -> bytes:
         """The greeting, without the flag CLIENT_SSL (0x0800) if so asked.
