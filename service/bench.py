@@ -16,7 +16,7 @@ from service.settings import PipelineConfig
 from state.contract import Contract
 from state.drive import DriveTable
 from state.errors import SluicewayError
-from state.model import Attempt, Phase, Run
+from state.model import Attempt, Phase, Run, Window
 
 
 def never() -> bool:
@@ -47,6 +47,10 @@ class Bench:
     @property
     def run(self) -> Run:
         return self.lease.run
+
+    def asked(self, span: Window) -> Window | None:
+        """What the source is asked for where a run reads `span`: None, the table whole, in mode snapshot."""
+        return None if self.config.whole else span
 
     @property
     def attempt(self) -> Attempt:

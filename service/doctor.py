@@ -106,7 +106,8 @@ async def source(config: PipelineConfig) -> list[Check]:
 async def contract(config: PipelineConfig) -> list[Check]:
     async with aclosing(connect(config)) as there:
         declared = await there.contract()
-    return [Check("contract", True, f"{len(declared.schema)} columns, cursor {declared.cursor}")]
+    cursor = f"cursor {declared.cursor}" if declared.cursor else "read whole"
+    return [Check("contract", True, f"{len(declared.schema)} columns, {cursor}")]
 
 
 async def source_clock(config: PipelineConfig) -> list[Check]:

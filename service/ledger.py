@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ from service.settings import PipelineConfig
 from service.tick import closed_until
 from state.model import Run, RunStatus, Window
 from state.summary import Summary
-from state.windows import floor, gaps, reaches_into, tiles
+from state.windows import floor, gaps, newest, reaches_into, tiles
 
 
 class Fate(StrEnum):
@@ -35,6 +35,8 @@ class Entry(msgspec.Struct, frozen=True):
     run: str = ""
     rows: int | None = None
     proof: str = ""
+    why: str = ""
+    """Why it is skipped though nobody skipped a run of it."""
 
 
 class Ledger(msgspec.Struct, frozen=True):
@@ -51,16 +53,17 @@ def ledger(
 ) -> Ledger:
     """Describe every closed window of the schedule, and every run beyond it; `now` is the source's clock."""
     edge = closed_until(config, now)
-    newest = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
-    windows = sorted({*tiled(config, edge, within), *newest})
-    covered = [run.window for run in runs if run.status is RunStatus.COMPLETED]
+    latest = {run.window: run for run in sorted(runs, key=lambda run: run.id.number)}
+    windows = sorted({*tiled(config, edge, within), *latest})
+    passed = passed_over(config, edge, windows) - latest.keys()
+    covered = [*(run.window for run in runs if run.status is RunStatus.COMPLETED), *passed]
     holes = gaps(covered, Window(windows[0].start, max(window.end for window in windows))) if windows else []
     span = within or since_start(config, windows)
     return Ledger(
         config.pipeline_metadata.pipeline_name,
         edge,
         tuple(
-            entry(window, newest.get(window), holes)
+            never_begun(window) if window in passed else entry(window, latest.get(window), holes)
             for window in windows
             if within is None or window.overlaps(within)
         ),
@@ -88,6 +91,17 @@ def entry(window: Window, run: Summary | None, holes: Sequence[Window]) -> Entry
     if run is None:
         return Entry(window, Fate.MISSING if reaches_into(holes, window) else Fate.LOADED)
     return Entry(window, fate(run), run.name, run.rows, run.proof)
+
+
+def passed_over(config: PipelineConfig, edge: datetime, windows: Iterable[Window]) -> set[Window]:
+    """Windows that nobody begins any more: each run loads the table whole, and a later window is closed."""
+    last = newest(config.windows.tiling(), edge) if config.whole else None
+    return set() if last is None else {window for window in windows if window.end < last.end}
+
+
+def never_begun(window: Window) -> Entry:
+    """Such a window; nothing is lost with it, so it is no gap."""
+    return Entry(window, Fate.SKIPPED, why="superseded: only the newest window is loaded")
 
 
 def fate(run: Run | Summary) -> Fate:

@@ -35,5 +35,7 @@ async def plan(
 async def planned(config: PipelineConfig, connector: Connector, window: Window, run: str) -> Planned:
     lookback = timedelta(seconds=config.windows.lookback_seconds)
     span = Window(window.start - lookback, window.end)
+    if config.whole:
+        return Planned(window, run, 1, await connector.count(None))
     parts = await connector.plan(span, config.phases.source_to_stage_transfer.rows_per_part)
     return Planned(window, run, len(parts), await connector.count(span))

@@ -123,6 +123,8 @@ def advice(run: Run | Summary, now: datetime) -> Advice:
         case RunStatus.COMPLETED:
             return Advice(safe, "Nothing more to do.")
         case RunStatus.SKIPPED:
+            if (later := superseded(run)) is not None:
+                return Advice(safe, f"The target holds the table as it was later: {later} is loaded.")
             happens = "A user function skipped it: the window stays a gap."
             return Advice(safe, happens, "To load it after all:", f"sluiceway backfill {span}")
         case RunStatus.PENDING:
@@ -130,6 +132,12 @@ def advice(run: Run | Summary, now: datetime) -> Advice:
         case RunStatus.RUNNING:
             return running(run, now, safe)
     return failed(run, now, safe)
+
+
+def superseded(run: Run | Summary) -> str | None:
+    """The later window that a run of mode snapshot was skipped for, if it is known."""
+    record = run.phases.get(Phase.STALE_PIPELINE_HANDLING) if isinstance(run, Run) else None
+    return None if record is None else record.figures.get("superseded_by")
 
 
 def running(run: Run | Summary, now: datetime, safe: str) -> Advice:

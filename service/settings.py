@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 
 from connectors.registry import SourceSettings
 from loaders.archive_settings import ArchiveAccess, ArchivePlace, ArchiveUrl
+from loaders.base import Mode
 from loaders.registry import StageSettings, TargetSettings
 from loaders.retention import Limits as RetentionLimits
 from service.cron import check_cron
@@ -264,6 +265,11 @@ class PipelineConfig(Group):
     """Budgets of time, tries and disk."""
     snowflake_connection: SnowflakeConnection | None = None
     """How Snowflake is reached, by a target or a drive table there. Default none."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether each run replaces the target by the whole source (mode snapshot)."""
+        return self.target_system.mode is Mode.SNAPSHOT
 
     @property
     def lease_seconds(self) -> float:

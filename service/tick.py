@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from loaders.base import Loads
+from service.newest import newest_due
 from service.settings import PipelineConfig
 from state.drive import DriveTable, NewRun
 from state.model import Receipt, Run, RunKind, Window
@@ -48,6 +49,8 @@ def due_windows(
     """Closed windows without a run, oldest first; one that overlaps unfinished work waits for it."""
     busy = [run.window for run in runs if run.unfinished]
     known = [run.window for run in runs]
+    if config.whole:
+        return newest_due(config.windows.tiling(), known, closed_until(config, now), busy=busy)
     return due(config.windows.tiling(), known, closed_until(config, now), busy=busy, limit=limit)
 
 
@@ -61,15 +64,16 @@ async def open_windows(
     only: Window | None = None,
 ) -> list[Run]:
     """Create runs for the windows that are due, bounded, oldest first; `only` keeps those inside a span."""
-    pipeline = config.pipeline_metadata.pipeline_name
-    found = due(
+    pipeline, tiling, closed = (
+        config.pipeline_metadata.pipeline_name,
         config.windows.tiling(),
-        await drive.windows(pipeline),
         closed_until(config, now),
-        busy=await drive.windows(pipeline, unfinished=True),
-        within=only,
-        limit=config.limits.catch_up_windows,
     )
+    known, busy = await drive.windows(pipeline), await drive.windows(pipeline, unfinished=True)
+    if config.whole:
+        found = newest_due(tiling, known, closed, busy=busy, within=only)
+    else:
+        found = due(tiling, known, closed, busy=busy, within=only, limit=config.limits.catch_up_windows)
     new = new_runs(config, run_floors(loads), found, RunKind.SCHEDULED)
     return await drive.create(pipeline, owner, new) if new else []
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections import deque
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from loaders.archive_settings import ArchiveAccess
@@ -21,7 +19,7 @@ from state.errors import ConfigurationError
 from state.model import Phase, Run, RunKind, Window, show_instant
 from state.registry import backend
 from state.sqlite.settings import LocalDriveSettings
-from state.windows import tiles
+from state.windows import newest
 
 
 @contextmanager
@@ -74,6 +72,7 @@ def scratch_target(config: PipelineConfig, folder: Path) -> DuckDBTarget:
         version=own.version,
         cursor_immutable=own.cursor_immutable,
         on_type_conflict=own.on_type_conflict,
+        snapshot=own.snapshot,
     )
 
 
@@ -105,7 +104,7 @@ async def newest_closed(worker: Worker) -> Window:
     """Raises `ConfigurationError` if no window is closed yet."""
     async with aclosing(worker.connect()) as source:
         now = await source.now()
-    last = newest(worker.config, now)
+    last = newest(worker.config.windows.tiling(), closed_until(worker.config, now))
     if last is None:
         raise ConfigurationError(
             f"no window is closed yet: the first begins at {show_instant(worker.config.windows.start)}",
@@ -116,6 +115,3 @@ async def newest_closed(worker: Worker) -> Window:
     return last
 
 
-def newest(config: PipelineConfig, now: datetime) -> Window | None:
-    """The last window of the schedule that is closed at `now` of the source's clock."""
-    return next(iter(deque(tiles(config.windows.tiling(), closed_until(config, now)), maxlen=1)), None)

@@ -6,6 +6,7 @@ On a narrow terminal a window is shown by its start, so that no table is wrapped
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.console import WIDE_COLUMNS
-from service.ledger import Fate, Ledger
+from service.ledger import Entry, Fate, Ledger
 from service.planning import Planned
 from state.checks import Check
 from state.model import MergeCounts, Phase, Run, RunStatus, Window, show_instant
@@ -132,26 +133,27 @@ def ledger_table(ledger: Ledger, width: int) -> RenderableType:
 
 
 def folded(ledger: Ledger, width: int) -> list[list[RenderableType]]:
-    """Lines of the ledger; neighbours that are missing are said in one."""
+    """Lines of the ledger; neighbours that are missing, or that nobody begins, are said in one."""
     lines: list[list[RenderableType]] = []
-    missing: list[Window] = []
-    for entry in (*ledger.entries, None):
-        if entry is not None and entry.fate is Fate.MISSING:
-            missing.append(entry.window)
+    for (fate, why), entries in groupby(ledger.entries, key=said_as_one):
+        if fate is not None:
+            lines.append(one_line(fate, why, [entry.window for entry in entries], width))
             continue
-        if missing:
-            lines.append(gap_line(missing, width))
-            missing = []
-        if entry is not None:
+        for entry in entries:
             proof, rows = word(entry.proof), number(entry.rows)
             lines.append([span(entry.window, width), word(entry.fate.value), rows, proof, entry.run])
     return lines
 
 
-def gap_line(missing: Sequence[Window], width: int) -> list[RenderableType]:
-    whole = Window(missing[0].start, missing[-1].end)
-    count = "1 window" if len(missing) == 1 else f"{len(missing)} windows"
-    return [span(whole, width), word("missing"), "-", word(""), count]
+def said_as_one(entry: Entry) -> tuple[Fate | None, str]:
+    """What neighbours have in common that are one line; no fate: each has its own."""
+    return (entry.fate if entry.fate is Fate.MISSING or entry.why else None), entry.why
+
+
+def one_line(fate: Fate, why: str, windows: Sequence[Window], width: int) -> list[RenderableType]:
+    whole = Window(windows[0].start, windows[-1].end)
+    count = "1 window" if len(windows) == 1 else f"{len(windows)} windows"
+    return [span(whole, width), word(fate.value), "-", word(""), f"{count}, {why}" if why else count]
 
 
 def plan_table(planned: Sequence[Planned], width: int) -> RenderableType:

@@ -26,12 +26,15 @@ from service.events import (
     RunLeft,
     RunReleased,
 )
+from service.newest import later_window
 from service.phases import STEPS
 from service.phases.copying import adopt_stage
 from service.phases.outcome import Outcome
 from service.retry import retrying
 from state.errors import (
     AuditMismatch,
+    ConfigurationError,
+    ContractError,
     LeaseLost,
     PermanentError,
     RestartAttempt,
@@ -126,6 +129,9 @@ class Walk:
 
     async def _through_phases(self) -> Run:
         bench = self._bench
+        if (later := await later_window(bench)) is not None:
+            await self._store(self._phase, PhaseStatus.SKIPPED, Outcome({"superseded_by": str(later)}, skip=True))
+            return await self._end(RunStatus.SKIPPED)
         await retrying(
             lambda: bench.loader.raise_fence(bench.attempt), bench.retry, bench.on_retry(self._phase)
         )  # from here on no older attempt can write to the target
@@ -273,8 +279,9 @@ class Walk:
     def _after(self, error: SluicewayError) -> Run:
         """The run as it is stored with its failure: what cannot be continued is forgotten."""
         run = self._bench.run
-        if isinstance(error, RestartAttempt) and self._phase is Phase.STAGE_TO_TARGET_TRANSFER:
-            run = without_reading(run)
+        anew = (RestartAttempt, ConfigurationError, ContractError) if self._bench.config.whole else RestartAttempt
+        if isinstance(error, anew) and self._phase is Phase.STAGE_TO_TARGET_TRANSFER:
+            run = without_reading(run)  # a table that was refused is read as it is when somebody has looked at it
         if isinstance(error, AuditMismatch):
             record = PhaseRecord(PhaseStatus.FAILED, self._started, utc_now(), error.figures)
             run = msgspec.structs.replace(run, phases={**run.phases, self._phase: record})

@@ -101,6 +101,14 @@ def tiles(tiling: Tiling, until: datetime, *, after: datetime | None = None) -> 
         start = end
 
 
+def newest(tiling: Tiling, until: datetime) -> Window | None:
+    """The last window that ends at or before `until`; None if there is none."""
+    edge = floor(tiling, max(until, tiling.start))
+    if edge == tiling.start:
+        return None
+    return Window(floor(tiling, edge - timedelta(microseconds=1)), edge)
+
+
 def due(
     tiling: Tiling,
     known: Iterable[Window],

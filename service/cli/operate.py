@@ -19,6 +19,7 @@ from service.console import Console
 from service.events import Emit
 from service.events import Event as Happening
 from service.live import require_same_table, require_unchanged
+from service.newest import require_newest
 from service.progress import narrator
 from service.report import described
 from service.run_names import the_run
@@ -47,6 +48,8 @@ def run(config: Path, window: Window | None, *, json: bool) -> None:
     """Load what is due, once."""
 
     async def due(worker: Worker) -> list[Run]:
+        if window is not None and worker.config.whole:
+            await require_closed(worker, window, [window])
         loads = await worker.loads()
         await require_same_table(worker, loads)
         return await worker.run_due(window, loads)
@@ -71,15 +74,16 @@ def backfill(config: Path, start: datetime, end: datetime, *, json: bool) -> Non
         )
 
     async def again(worker: Worker) -> list[Run]:
-        await require_closed(worker, span)
+        await require_closed(worker, span, windows)
         await recorded(worker, "backfill", str(span), {"windows": len(windows)})
         return await worker.backfill(windows)
 
     work_and_report(config, pipeline, again, json=json)
 
 
-async def require_closed(worker: Worker, span: Window) -> None:
-    """A window that is still open would be taken for loaded, and never be loaded whole."""
+async def require_closed(worker: Worker, span: Window, windows: Sequence[Window]) -> None:
+    """A window that is still open would be taken for loaded, and never be loaded whole; one that is old cannot be
+    loaded in mode snapshot."""
     async with aclosing(worker.connect()) as source:
         edge = closed_until(worker.config, await source.now())
     if span.end > edge:
@@ -89,6 +93,7 @@ async def require_closed(worker: Worker, span: Window) -> None:
             code="not_closed",
             path="--to",
         )
+    require_newest(worker.config, windows, edge)
 
 
 def retry(config: Path, name: str, phase: Phase | None, *, json: bool) -> None:

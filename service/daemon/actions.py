@@ -16,6 +16,7 @@ from service.daemon.fleet import Changes
 from service.daemon.pauses import PAUSE, RESUME
 from service.events import AdminActed
 from service.instants import instant
+from service.newest import require_newest
 from service.run_names import the_run
 from service.tick import backfill_windows, closed_until, new_runs
 from state.drive import Event
@@ -183,6 +184,10 @@ class Actions:
         if not windows:
             begins = show_instant(worker.config.windows.start)
             raise Refused(422, "no_window", f"no window lies in {span}", f"Windows begin at {begins}.")
+        try:
+            require_newest(worker.config, windows, edge)
+        except ConfigurationError as error:
+            raise Refused(422, error.code, error.message, error.hint) from None
         if len(windows) > self._most_windows:
             hint = f"Ask for {self._most_windows} at most, several times."
             raise Refused(422, "too_many", f"{span} has {len(windows)} windows", hint)

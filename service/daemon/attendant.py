@@ -213,7 +213,8 @@ class Attendant:
         await require_same_table(worker, loads)
         await worker.repair(loads)
         self.paused = await is_paused(worker)
-        standing = Standing(worker.config, await worker.drive.windows(worker.pipeline), await worker.unfinished())
+        known = await worker.drive.windows(worker.pipeline)
+        standing = Standing.of(worker.config, known, await worker.unfinished())
         self.floors = run_floors(loads)
         self._asked += 1
         self.found(standing.unfinished, await self._set_timers(standing))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from service.newest import newest_due
 from service.settings import PipelineConfig
 from state.model import Run, RunId, Window
 from state.windows import due, floor, start_of
@@ -26,6 +27,11 @@ class Standing:
         self._edge = self._tiling.start
         self._last = max((window.end for window in self._known), default=None)
         self._noted: dict[RunId, Run] | None = None
+
+    @classmethod
+    def of(cls, config: PipelineConfig, known: Iterable[Window], unfinished: Iterable[Run]) -> Standing:
+        """The one that the pipeline's mode needs."""
+        return (NewestStanding if config.whole else Standing)(config, known, unfinished)
 
     @property
     def unfinished(self) -> list[Run]:
@@ -103,3 +109,30 @@ class Standing:
 
     def _open(self, waiting: Iterable[Window]) -> list[Window]:
         return [*(run.window for run in self._unfinished.values()), *waiting]
+
+
+class NewestStanding(Standing):
+    """Of a pipeline whose runs load the table whole: a window is done with once a later one has a run."""
+
+    def __init__(self, config: PipelineConfig, known: Iterable[Window], unfinished: Iterable[Run]) -> None:
+        super().__init__(config, known, unfinished)
+        waiting = {run.window for run in self._unfinished.values()}
+        self._loaded = max((window.end for window in self._known - waiting), default=None)
+
+    def has_run(self, window: Window) -> bool:
+        return self._last is not None and window.end <= self._last
+
+    def note(self, run: Run) -> None:
+        super().note(run)
+        if not run.unfinished:
+            self._loaded = max(run.window.end, self._loaded or run.window.end)
+
+    def due(self, closed_until: datetime, limit: int) -> list[Window]:
+        """The newest closed window, if none that is as late has a run and nothing is unfinished."""
+        if limit <= 0:
+            return []
+        return newest_due(self._tiling, self._known, closed_until, busy=self._open(()))
+
+    def loaded_until(self, waiting: Iterable[Window]) -> datetime | None:  # noqa: ARG002 what waits changes nothing
+        """End of the newest window that is done: the target holds the table as it was after that."""
+        return self._loaded

@@ -63,9 +63,8 @@ async def perform(bench: Bench) -> Outcome:
 async def live_count(bench: Bench) -> int | None:
     """The source's count now, None if it cannot be had: as information it never fails a run that is merged."""
     try:
-        return await retrying(
-            lambda: bench.connector.count(bench.run.read_range), bench.retry, bench.on_retry(Phase.AUDIT)
-        )
+        asked = bench.asked(bench.run.read_range)
+        return await retrying(lambda: bench.connector.count(asked), bench.retry, bench.on_retry(Phase.AUDIT))
     except (TransientError, RestartAttempt, PermanentError, ConfigurationError):
         return None
 

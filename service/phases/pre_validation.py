@@ -28,8 +28,13 @@ async def perform(bench: Bench) -> Outcome:
 
 
 async def cut(bench: Bench) -> tuple[Part, ...]:
-    """The read range in parts. None lies across the window's start, so that both ranges have their own count."""
+    """The read range in parts. None lies across the window's start, so that both ranges have their own count.
+
+    A table that is read whole is one part: it is as it is at one instant.
+    """
     run, size = bench.run, bench.config.phases.source_to_stage_transfer.rows_per_part
+    if bench.config.whole:
+        return (Part(run.window),)
     spans = [run.window]
     if run.read_start < run.window.start:
         spans.insert(0, Window(run.read_start, run.window.start))

@@ -114,7 +114,7 @@ async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: 
         return ChunkWriter(bench.spool, contract, prefix, read_at, limits=limits, deliver=put)
 
     async with (
-        bench.connector.open(span) as snapshot,
+        bench.connector.open(bench.asked(span)) as snapshot,
         chunks(contract, prefix, snapshot.read_at) as writer,
         chunks(ASIDE, f"{prefix}-aside", snapshot.read_at) as aside,
     ):
