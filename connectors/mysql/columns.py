@@ -224,7 +224,7 @@ def _overridden(declared: Declared, override: str) -> _Way:
             raise _cannot(declared, f"there is no {override}", f"At most decimal({MOST_DIGITS},{MOST_SCALE})")
         word, exact = "decimal(p,s)", pa.decimal128(digits, scale)
     else:
-        exact = UNSIGNED
+        word, exact = word.replace("(p,s)", ""), UNSIGNED  # the word of the table is none of an operator's
     if family not in OVERRIDES.get(word, ()):
         able = ", ".join(name for name, families in OVERRIDES.items() if family in families)
         raise _cannot(declared, f"{declared.column_type} cannot be read as {override}", f"Use one of: {able}")
