@@ -87,7 +87,8 @@ def planned(proposed: Proposed, now: datetime) -> list[Planned]:
     for one in proposed.found:
         name = unique(pipeline_name(one.name), taken)
         width = width_of(one.first or now, now, finest="day" if one.whole_days else "1h")
-        made.append(Planned(name, one, start_of(one.first or now, width), width))
+        first = now - timedelta(days=1) if one.cursor is None else one.first or now
+        made.append(Planned(name, one, start_of(first, width), width))
     return made
 
 
@@ -167,9 +168,11 @@ def _lines(one: Planned, to: Target, doctor: str) -> Iterator[str]:
 
 def _windows(one: Planned) -> Iterator[str]:
     proposal = one.proposal
-    if proposal.first is None or proposal.last is None:
+    if proposal.cursor is None:
+        yield from _comment("The whole table is loaded once for the newest window, however many went by.", 2)
+    elif proposal.first is None or proposal.last is None:
         yield from _comment("There are no rows yet; older ones that come later are never loaded.", 2)
-    elif proposal.cursor is not None:
+    else:
         first, last = show_instant(proposal.first), show_instant(proposal.last)
         yield from _comment(
             f"{proposal.cursor} lies between {first} and {last}; rows before the start are never"
@@ -189,7 +192,7 @@ def _mode(one: Planned) -> Iterator[str]:
     why = {
         "merge": "One row per key, the newest wins.",
         "append": "No key tells rows apart; right only as long as a row's cursor never changes.",
-        "snapshot": "Small, and no date to cut windows by: each run replaces the whole table.",
+        "snapshot": "Each run replaces the whole table by what the source holds.",
     }
     yield from _comment(why[one.mode], 2)
     yield f"  mode: {one.mode}"

@@ -25,7 +25,7 @@ COUNTED_ROWS = 1_000_000
 """Of a table whose rows are counted; of a larger one the server's estimate is told."""
 DATES = ("timestamp", "datetime", "date")
 UNFOUND = "sluiceway"
-"""Stands for the cursor while it is not known."""
+"""Stands for the table while it is not known."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def propose(access: Access, patterns: Sequence[str], port: Port = direct) 
 
 
 def settings_of(access: Access) -> MysqlSettings:
-    """Settings that reach the server; table and cursor are still to be found. Raises `ConfigurationError`."""
+    """Settings that reach the server; tables and cursors are still to be found. Raises `ConfigurationError`."""
     if not access.user or not access.path or "/" in access.path:
         raise ConfigurationError(
             "the URL names no user, or not one database",
@@ -83,7 +83,6 @@ def settings_of(access: Access) -> MysqlSettings:
             "password": access.password,
             "database": access.path,
             "table": UNFOUND,
-            "cursor": UNFOUND,
             "tls": access.options.get("tls", "true").lower() not in ("false", "0", "no"),
             "ca_file": access.options.get("ca_file"),
         }
@@ -92,7 +91,7 @@ def settings_of(access: Access) -> MysqlSettings:
 
 def connection_of(settings: MysqlSettings) -> dict[str, Any]:
     """What all tables share."""
-    shared = settings.model_dump(mode="json", exclude_unset=True, exclude={"table", "cursor"})
+    shared = settings.model_dump(mode="json", exclude_unset=True, exclude={"table"})
     usual = {"tls": True, "ca_file": None}
     return {key: value for key, value in shared.items() if value != usual.get(key, ...)}
 
@@ -110,23 +109,21 @@ async def _judged(pool: Pool, base: MysqlSettings, table: str, kind: str) -> Pro
 
 
 async def _proposed(session: Session, settings: MysqlSettings, relation: Relation) -> Proposal | Unproposed:
-    rows = await _rows(session, relation)
-    dates = candidates(relation)
+    rows, dates = await _rows(session, relation), candidates(relation)
+    if rows <= SMALL_ROWS and _is_best_whole(relation, dates):
+        return await _whole(session, settings, relation, rows, dates)
     if reason := _why_not(relation, dates, rows):
         return Unproposed(relation.name, reason)
-    cursor, columns = dates[0], await decided(session, settings, relation, skip=dates[0].declared.name)
-    chosen = settings.model_copy(
-        update={
-            "cursor": cursor.declared.name,
-            "key": relation.key,
-            "columns": settings.columns.model_copy(update=columns.settings),
-            "consistent": relation.engine == INNODB,
-        }
-    )
-    fallback = _fallback(cursor, dates, rows)
-    placed = await _placed(session, chosen, fallback)
+    cursor = dates[0]
+    columns = await decided(session, settings, relation, skip=cursor.declared.name)
+    chosen = _chosen(settings, relation, columns).model_copy(update={"cursor": cursor.declared.name})
+    placed = await _placed(session, chosen, _fallback(cursor, dates, rows))
     source = await examine(session, placed)
     first, last = await _ends(session, source)
+    shown = [
+        Setting("cursor", cursor.declared.name, " ".join(_reasons(dates))),
+        *_about_absent(placed, await _absent(session, source)),
+    ]
     return Proposal(
         relation.name,
         rows,
@@ -135,10 +132,32 @@ async def _proposed(session: Session, settings: MysqlSettings, relation: Relatio
         cursor.meaning,
         first,
         last,
-        tuple(_settings(placed, relation, dates, columns, await _absent(session, source))),
+        tuple(_settings(relation, columns, shown)),
         append=not relation.key,
         whole_days=cursor.declared.data_type == "date",
         notes=columns.notes,
+    )
+
+
+async def _whole(
+    session: Session, settings: MysqlSettings, relation: Relation, rows: int, dates: Sequence[Dates]
+) -> Proposal:
+    """The whole table at each run. Raises as `Connector.contract` does."""
+    columns = await decided(session, settings, relation, skip="")
+    await examine(session, _chosen(settings, relation, columns))
+    why = "No date tells when a row changed." if dates else "There is no date."
+    notes = (*columns.notes, f"{why} Above {SMALL_ROWS:,} rows, give it one with an index, and a cursor.")
+    shown = tuple(_settings(relation, columns, []))
+    return Proposal(relation.name, rows, relation.key, None, Meaning.HAPPENED, None, None, shown, notes=notes)
+
+
+def _chosen(settings: MysqlSettings, relation: Relation, columns: Decided) -> MysqlSettings:
+    return settings.model_copy(
+        update={
+            "key": relation.key,
+            "columns": settings.columns.model_copy(update=columns.settings),
+            "consistent": relation.engine == INNODB,
+        }
     )
 
 
@@ -153,6 +172,15 @@ def candidates(relation: Relation) -> list[Dates]:
     return sorted(found, key=lambda one: one.likelihood)
 
 
+def _is_best_whole(relation: Relation, dates: Sequence[Dates]) -> bool:
+    """True if windows would miss changes of a table that is small enough to be read whole."""
+    return not dates or dates[0].meaning is Meaning.HAPPENED or not (relation.key or _is_steady(dates[0]))
+
+
+def _is_steady(date: Dates) -> bool:
+    return date.meaning is Meaning.CREATED and not date.declared.nullable
+
+
 def _why_not(relation: Relation, dates: Sequence[Dates], rows: int) -> str:
     """Why the table is not proposed; empty if it is."""
     if not dates:
@@ -164,7 +192,7 @@ def _why_not(relation: Relation, dates: Sequence[Dates], rows: int) -> str:
             f"no index begins with {best.declared.name}, and each window would pass over {rows:,} rows:"
             f" CREATE INDEX … ON {relation.sql} ({name})"
         )
-    if not relation.key and (best.meaning is not Meaning.CREATED or best.declared.nullable):
+    if not relation.key and not _is_steady(best):
         return f"it has no primary key and no unique one without NULL, and {best.declared.name} may change"
     return ""
 
@@ -216,23 +244,24 @@ def _instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _settings(
-    settings: MysqlSettings, relation: Relation, dates: Sequence[Dates], columns: Decided, absent: int
-) -> list[Setting]:
-    found = [
-        Setting("table", relation.name),
-        Setting("cursor", settings.cursor, " ".join(_reasons(dates))),
-    ]
+def _about_absent(settings: MysqlSettings, absent: int) -> list[Setting]:
+    """What was decided of rows without a cursor."""
+    found = []
     if settings.cursor_fallback is not None:
         why = f"Rows whose {settings.cursor} is NULL are placed by it."
         found.append(Setting("cursor_fallback", settings.cursor_fallback, why))
     if settings.null_cursor == "ignore":
         why = f"{absent:,} rows have none, or a zero date: no window holds them, each part reports them."
         found.append(Setting("null_cursor", "ignore", why))
+    return found
+
+
+def _settings(relation: Relation, columns: Decided, cursor: Sequence[Setting]) -> list[Setting]:
+    found = [Setting("table", relation.name), *cursor]
     if relation.key:
         found.append(Setting("key", list(relation.key), _about_key(relation)))
-    if not settings.consistent:
-        why = f"{relation.engine} has no snapshots: the proof says so, and convert it to InnoDB if you can."
+    if relation.engine != INNODB:
+        why = f"{relation.engine} has no snapshots: the proof says so. Convert it to InnoDB if you can."
         found.append(Setting("consistent", False, why))
     return [*found, *columns.shown]
 
