@@ -75,5 +75,9 @@ class Connector(Protocol):
     async def now(self) -> datetime:
         """The source's own clock, UTC."""
 
+    async def readable_until(self, now: datetime) -> datetime:
+        """No row with a cursor before this instant can still become visible, as far as the source can tell. `now`:
+        its clock as it was told just before, and the answer where nothing holds windows back; never later."""
+
     async def aclose(self) -> None:
         """Give everything back; harmless when repeated."""

@@ -160,6 +160,10 @@ class MemoryConnector:
         """The source's clock."""
         return self.source.clock()
 
+    async def readable_until(self, now: datetime) -> datetime:
+        """The source's clock: what was added is visible at once."""
+        return now
+
     async def aclose(self) -> None:
         """See `Connector.aclose`."""
         self.source.views -= self._opened

@@ -38,7 +38,8 @@ def run_floors(loads: Loads) -> dict[Window, int]:
 
 
 def closed_until(config: PipelineConfig, now: datetime) -> datetime:
-    """Windows that end at or before this instant are closed; `now` is the source's clock."""
+    """Windows that end at or before this instant are closed; `now`: the source's clock, or the earlier instant
+    that it is readable until."""
     edge = now - timedelta(seconds=config.windows.safety_lag_seconds)
     return edge if config.windows.end is None else min(edge, config.windows.end)
 

@@ -103,7 +103,7 @@ async def tried(config: PipelineConfig, window: Window | None, emit: Emit) -> Ru
 async def newest_closed(worker: Worker) -> Window:
     """Raises `ConfigurationError` if no window is closed yet."""
     async with aclosing(worker.connect()) as source:
-        now = await source.now()
+        now = await source.readable_until(await source.now())
     last = newest(worker.config.windows.tiling(), closed_until(worker.config, now))
     if last is None:
         raise ConfigurationError(
@@ -113,5 +113,3 @@ async def newest_closed(worker: Worker) -> Window:
             path="--window",
         )
     return last
-
-

@@ -89,17 +89,18 @@ class Worker:
         """Create runs for the windows that are due; `loads` as this process repaired the ledger from it."""
         async with aclosing(self.connect()) as connector:
             now = await self.tried(connector.now)
-        opened = await self._opened(loads, now, only)
+            until = await self.tried(lambda: connector.readable_until(now))
+        opened = await self._opened(loads, until, only)
         if opened:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))
         return opened
 
-    async def _opened(self, loads: Loads, now: datetime, only: Window | None) -> list[Run]:
+    async def _opened(self, loads: Loads, until: datetime, only: Window | None) -> list[Run]:
         """New runs; where another worker was faster, it is looked again for what it left."""
         for _ in range(LOOKS):
             try:
                 return await self.tried(
-                    lambda: open_windows(self.config, self.drive, loads, now, self.owner, only=only)
+                    lambda: open_windows(self.config, self.drive, loads, until, self.owner, only=only)
                 )
             except DuplicateWindow as error:
                 if error.code not in FASTER:

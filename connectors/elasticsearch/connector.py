@@ -75,6 +75,10 @@ class ElasticsearchConnector:
         """The server's clock, rounded down to the millisecond."""
         return await self._live.now()
 
+    async def readable_until(self, now: datetime) -> datetime:
+        """The server's clock: what waits for a refresh is a matter of `windows.safety_lag_seconds`."""
+        return now
+
     async def aclose(self) -> None:
         """Close the points in time and the connections; harmless when repeated."""
         try:

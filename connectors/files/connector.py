@@ -103,6 +103,10 @@ class FilesConnector:
         """This machine's clock."""
         return datetime.now(UTC)
 
+    async def readable_until(self, now: datetime) -> datetime:
+        """This machine's clock: nobody tells which files are still to come."""
+        return now
+
     async def aclose(self) -> None:
         """See `Connector.aclose`: files that are still being read are closed."""
         for snapshot in list(self._snapshots):

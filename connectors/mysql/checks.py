@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
+from connectors.mysql.bounds import readable_until
+from connectors.mysql.grants import writing
 from connectors.mysql.pool import Pool
 from connectors.mysql.settings import MysqlSettings
 from connectors.mysql.source import SMALL_ROWS, Source
@@ -12,11 +13,6 @@ from state.checks import Check
 from state.errors import ConfigurationError, SluicewayError
 
 Look = Callable[[], Awaitable[Check]]
-
-READING = {"SELECT", "USAGE", "PROCESS", "SHOW VIEW", "SHOW DATABASES", "REPLICATION CLIENT", "REPLICA MONITOR"}
-READING |= {"SLAVE MONITOR", "BINLOG MONITOR", "SHOW_ROUTINE", "EXECUTE", "PROXY"}
-"""Privileges that change no row."""
-_GRANT = re.compile(r"GRANT (.+?) ON ")
 
 
 class Checkup:
@@ -46,6 +42,7 @@ class Checkup:
             ("source_system.table", self._table),
             ("source_system.cursor", self._cursor),
             ("source_system.null_cursor", self._absent),
+            ("source_system readable until", self._readable),
         )
 
     async def _server(self) -> Check:
@@ -57,11 +54,11 @@ class Checkup:
     async def _user(self) -> Check:
         async with self._pool.questions() as session:
             grants = [grant for (grant,) in await session.rows("asking for the grants on", "SHOW GRANTS")]
-        writing = sorted(privileges(grants) - READING)
-        found = f"{self._settings.user} may write too: {', '.join(writing)}" if writing else "may only read"
+        able = writing(grants)
+        found = f"{self._settings.user} may write too: {', '.join(able)}" if able else "may only read"
         return Check(
             "source_system.user",
-            not (writing and self._settings.require_read_only),
+            not (able and self._settings.require_read_only),
             found,
             "Give the source a user of its own with SELECT alone; docs/mysql.md has the statements.",
         )
@@ -108,11 +105,17 @@ class Checkup:
             "No window ever holds them: fill them, or set source_system.cursor_fallback or null_cursor.",
         )
 
-
-def privileges(grants: Sequence[str]) -> set[str]:
-    """The privileges that SHOW GRANTS tells, without the columns they are for; a role is none."""
-    found: set[str] = set()
-    for grant in grants:
-        if told := _GRANT.match(grant):
-            found |= {word.strip().upper() for word in re.sub(r"\([^)]*\)", "", told[1]).split(",")}
-    return found
+    async def _readable(self) -> Check:
+        async with self._pool.questions() as session:
+            now = await session.clock()
+            held = now - await readable_until(session, self._settings, now)
+        by = [
+            word
+            for word, given in (
+                ("its source's lag", self._settings.replica),
+                ("open transactions", self._settings.hold_back_open_transactions),
+            )
+            if given
+        ]
+        found = f"held back {held.total_seconds():.1f} s by {' and '.join(by)}" if by else "the server's clock"
+        return Check("source_system readable until", True, found)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 from connectors.cursor import MICROSECOND
+from connectors.mysql.bounds import readable_until
 from connectors.mysql.checks import Checkup
 from connectors.mysql.planning import parts
 from connectors.mysql.pool import Pool
@@ -82,6 +83,14 @@ class MysqlConnector:
         with self._port("source.clock"):
             async with self._pool.questions() as session:
                 return await session.clock()
+
+    async def readable_until(self, now: datetime) -> datetime:
+        """The server's clock, held back by what the settings say; see `bounds`."""
+        if not (self._settings.replica or self._settings.hold_back_open_transactions):
+            return now
+        with self._port("source.clock"):
+            async with self._pool.questions() as session:
+                return await readable_until(session, self._settings, now)
 
     async def aclose(self) -> None:
         """Close the connections; harmless when repeated."""

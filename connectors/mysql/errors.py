@@ -88,7 +88,7 @@ MEANINGS: Sequence[Meaning] = (
     Meaning(
         (1044, 1142, 1143, 1227, 1345, 1370),
         ConfigurationError,
-        "Grant the user SELECT on what is read; docs/mysql.md has the statements.",
+        "Grant the user what it needs; docs/mysql.md has the statements.",
         "source_system.user",
     ),
     Meaning(

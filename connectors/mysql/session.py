@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from aiomysql import DictCursor
 from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from connectors.mysql.errors import explain
@@ -104,6 +105,16 @@ class Session:
             connection.cursor() as cursor,
         ):
             await cursor.execute(sql, values or None)
+            return list(await cursor.fetchall())
+
+    async def table(self, doing: str, sql: str) -> list[dict[str, Any]]:
+        """The rows of a query, by column."""
+        connection = self.connection
+        async with (
+            self._explaining(doing, self._settings.statement_timeout_seconds + GRACE_SECONDS),
+            connection.cursor(DictCursor) as cursor,
+        ):
+            await cursor.execute(sql)
             return list(await cursor.fetchall())
 
     async def one(self, doing: str, sql: str, *values: Any) -> int:

@@ -85,7 +85,8 @@ async def looked_ahead(config: PipelineConfig, limit: int) -> list[Planned]:
         copy.rows.put(run)
     await copy.adopt(config.pipeline_metadata.pipeline_name, proven(loads), loads.highest_token)
     async with aclosing(connect(config)) as source:
-        return await planned_windows(config, await copy.runs(), source, await source.now(), limit)
+        until = await source.readable_until(await source.now())
+        return await planned_windows(config, await copy.runs(), source, until, limit)
 
 
 async def all_runs(config: PipelineConfig) -> list[Run]:

@@ -85,7 +85,7 @@ async def require_closed(worker: Worker, span: Window, windows: Sequence[Window]
     """A window that is still open would be taken for loaded, and never be loaded whole; one that is old cannot be
     loaded in mode snapshot."""
     async with aclosing(worker.connect()) as source:
-        edge = closed_until(worker.config, await source.now())
+        edge = closed_until(worker.config, await source.readable_until(await source.now()))
     if span.end > edge:
         raise ConfigurationError(
             f"{span} is not closed yet: rows may still come",

@@ -176,7 +176,8 @@ class Actions:
     async def _closed_windows(self, attendant: Attendant, span: Window) -> Sequence[Window]:
         worker = attendant.worker
         async with aclosing(worker.connect()) as source:
-            edge = closed_until(worker.config, await worker.tried(source.now))
+            now = await worker.tried(source.now)
+            edge = closed_until(worker.config, await worker.tried(lambda: source.readable_until(now)))
         if span.end > edge:
             hint = f"Windows are closed up to {show_instant(edge)}; end the span there or earlier."
             raise Refused(422, "not_closed", f"{span} is not closed yet: rows may still come", hint)

@@ -173,7 +173,8 @@ class Attendant:
             await self._refresh(self.standing)
         async with aclosing(self.worker.connect()) as source:
             now = await self.worker.tried(source.now)
-        closed = closed_until(self.worker.config, now)
+            until = await self.worker.tried(lambda: source.readable_until(now))
+        closed = closed_until(self.worker.config, until)
         waiting = self.standing.due(closed, 1) if self.paused else await self._open(self.standing, closed)
         self.health = Health(looked_at=self.clock())
         self._tell(self.standing, now, closed, waiting)

@@ -136,6 +136,14 @@ async def now_goes_forward(make: Maker) -> None:
         assert await world.connector.now() <= await world.connector.now()
 
 
+async def nothing_is_readable_before_its_time(make: Maker) -> None:
+    """What the source says to be complete is past, by its own clock."""
+    async with make(every_second(1)) as world:
+        now = await world.connector.now()
+        until = await world.connector.readable_until(now)
+    assert until <= now
+
+
 async def read_at_is_when_the_snapshot_was_taken(make: Maker) -> None:
     """Not before it was asked for, and not after it was there: what comes later is not in it."""
     async with make(every_second(1)) as world:
@@ -358,6 +366,7 @@ CLAUSES: Mapping[str, Callable[[Maker], object]] = {
         a_failed_check_is_a_value,
         now_is_utc,
         now_goes_forward,
+        nothing_is_readable_before_its_time,
         read_at_is_when_the_snapshot_was_taken,
         kind_is_named,
         batches_have_the_schema_of_the_contract,

@@ -90,6 +90,13 @@ class ClockGoesBack(MemoryConnector):
             yield snapshot
 
 
+class Foresight(MemoryConnector):
+    """Says that rows are readable before their time has come."""
+
+    async def readable_until(self, now: datetime) -> datetime:
+        return now + HOUR
+
+
 class Altered(MemoryConnector):
     """Opens as the twin does, and lets `alter` break the snapshot."""
 
@@ -455,6 +462,7 @@ MUTANTS: Sequence[type[MemoryConnector]] = (
     CheckRaises,
     LocalTime,
     ClockGoesBack,
+    Foresight,
     ReadAtWhenLookedAt,
     NoKind,
     OtherOrder,
