@@ -42,14 +42,21 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class Copied(msgspec.Struct, frozen=True):
-    """Result of a COPY: the attempt's stage table and the rows loaded from each file."""
+    """Result of a COPY: the attempt's stage table and the rows loaded from each file. `aside`: the same for files
+    of rows that are set aside, which go to a table beside it."""
 
     table: str
     files: Mapping[str, int]
+    aside: Mapping[str, int] = {}
 
     @property
     def rows(self) -> int:
         return sum(self.files.values())
+
+    @property
+    def quarantined(self) -> int:
+        """Rows that were set aside."""
+        return sum(self.aside.values())
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -58,6 +65,10 @@ class Counts(msgspec.Struct, frozen=True):
     `target_rows`, merge mode: target rows that answer for the stage table's keys at that order or a newer
     one. Append mode: target rows of this run in the window. Snapshot mode: target rows of this run.
     `staged_how`: how `staged_rows` were counted.
+
+    Of rows that are set aside, 0 each where there are none: `staged_aside` as `staged_rows`, `stage_aside` as
+    `stage_rows`, `quarantine_rows` those of this run in the quarantine table. `read_again`: another run of the
+    pipeline has merged since, whose rows may have taken the place of some of them.
     """
 
     staged_files: int | None
@@ -66,6 +77,10 @@ class Counts(msgspec.Struct, frozen=True):
     target_rows: int | None
     target_identity: str | None
     staged_how: str = "footers in the stage"
+    staged_aside: int | None = 0
+    stage_aside: int | None = 0
+    quarantine_rows: int | None = 0
+    read_again: bool = False
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -118,7 +133,8 @@ class Loader(Protocol):
         """Bring a chunk file to the stage under its name; repeatable. Size and bytes are verified there."""
 
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
-        """Load exactly the manifest's files into a fresh stage table of this attempt.
+        """Load exactly the manifest's files into a fresh stage table of this attempt, and its side chunks into one
+        beside it.
 
         A file that is missing, or whose rows differ from the manifest, raises `RestartAttempt` naming it.
         """
@@ -132,7 +148,11 @@ class Loader(Protocol):
     async def merge(
         self, attempt: Attempt, manifest: Manifest, contract: Contract, stage_table: str, identity: str
     ) -> Receipt:
-        """One transaction: fence, receipt check, counts, data, receipt.
+        """One transaction: fence, receipt check, counts, data, rows that are set aside, receipt.
+
+        Rows that are set aside go to the quarantine table, `<target>__SLUICEWAY_QUARANTINE`, which is made when
+        the first one comes. Those that earlier runs of this pipeline set aside in the span of the manifest leave
+        it: the run has read them again. One without a cursor leaves it when all that its run read is read again.
 
         Raises `LeaseLost` if a higher token claimed an overlapping span; returns the stored receipt if it
         names the same manifest and target; `ReceiptMismatch` if it names others or the target is not

@@ -7,23 +7,22 @@ Each call is one step of the event loop, so two of them never overlap.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from loaders.archive import Archive
 from loaders.archive_settings import ArchivePlace
+from loaders.aside import SIDE
 from loaders.base import ConflictPolicy, Copied, Counts, Held, Loads, Mode, Staged
 from loaders.columns import FILE, ROW, Needs, require_usable
+from loaders.memory_aside import MemoryAside
 from loaders.memory_files import archive_all, rows_told
-from loaders.memory_ledger import MemoryLedger
 from loaders.memory_rows import (
     MemoryTable,
     MemoryTarget,
@@ -38,14 +37,14 @@ from loaders.memory_rows import (
 from loaders.retention import Limits, Retired
 from loaders.swap import UNASKED, Standing, SwapGuard, require_swap
 from state.checks import Check
-from state.contract import READ_AT, RUN, Contract
+from state.contract import ASIDE, READ_AT, RUN, Contract
 from state.errors import ConfigurationError, ContractError, RestartAttempt
 from state.memory import system_clock
 from state.model import Attempt, Chunk, Manifest, MergeCounts, Receipt, RunId, Window
 from state.port import Port, direct
 
 
-class MemoryLoader(MemoryLedger):
+class MemoryLoader(MemoryAside):
     """`Loader` for the runs of `pipeline` into `table` of a `MemoryTarget`, with the settings of any target."""
 
     def __init__(
@@ -104,34 +103,16 @@ class MemoryLoader(MemoryLedger):
             self.target.files[chunk.name] = (data, self._clock())
         return Staged(chunk.name, len(data), rows_told(data))
 
-    def _require_bytes(self, chunk: Chunk, data: bytes) -> None:
-        if len(data) != chunk.bytes or hashlib.sha256(data).hexdigest() != chunk.sha256:
-            raise RestartAttempt(
-                f"the file of {chunk.name} is not what was written for it", code="stage_file_changed"
-            )
-
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
-        rows: list[Row] = []
-        loaded: dict[str, int] = {}
-        for chunk in self._chunks(manifest):
-            table = pq.ParquetFile(io.BytesIO(self._staged(chunk))).read(use_threads=False)
-            if table.schema.names != [*contract.schema.names, READ_AT] or table.num_rows != chunk.rows:
-                raise RestartAttempt(
-                    f"the staged file {chunk.name} has other columns or rows than expected", code="stage_file_rows"
-                )
-            rows += [{**row, FILE: chunk.name, ROW: n} for n, row in enumerate(table.to_pylist())]
-            loaded[chunk.name] = table.num_rows
-        return Copied(self._fresh(attempt, contract, rows), loaded)
+        rows, loaded = self._read(self._chunks(manifest), contract)
+        table = self._fresh(attempt, contract, rows)
+        aside, set_aside = self._read(manifest.side_chunks, ASIDE)
+        if manifest.side_chunks:
+            self._stage_aside(table, aside, self._clock())
+        return Copied(table, loaded, set_aside)
 
     def _chunks(self, manifest: Manifest) -> Sequence[Chunk]:
         return manifest.chunks
-
-    def _staged(self, chunk: Chunk) -> bytes:
-        if chunk.name not in self.target.files:
-            raise RestartAttempt(f"the staged file {chunk.name} is gone", code="stage_file_missing")
-        data, _ = self.target.files[chunk.name]
-        self._require_bytes(chunk, data)
-        return data
 
     def _fresh(self, attempt: Attempt, contract: Contract, rows: list[Row]) -> str:
         name = f"{self._stage}_{attempt.run.hash}_A{attempt.token}"
@@ -180,6 +161,8 @@ class MemoryLoader(MemoryLedger):
         staged = self._stage_rows(stage)
         values = Values(self.target.tables[self._table], contract, self._policy, attempt.name, self._clock())
         counts = self._write(attempt, staged, values)
+        quarantined = self._quarantine(attempt, manifest, stage, values.at)
+        counts = msgspec.structs.replace(counts, quarantined=quarantined)
         receipt = Receipt(attempt.run, attempt.token, manifest.digest, identity, counts, values.at)
         with self._port("loader.merge.receipt"):
             self.target.receipts.append((attempt.name, receipt))
@@ -245,14 +228,18 @@ class MemoryLoader(MemoryLedger):
         return {name for name, receipt in self.target.receipts if receipt.run.pipeline == self._pipeline}
 
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
-        files = [self.target.files[chunk.name][0] for chunk in manifest.chunks if chunk.name in self.target.files]
         stage = self.target.tables.get(stage_table or "")
+        aside = self._side_rows(manifest, stage_table)
         return Counts(
-            staged_files=len(files),
-            staged_rows=sum(rows_told(data) for data in files),
+            staged_files=sum(chunk.name in self.target.files for chunk in manifest.chunks),
+            staged_rows=self._staged_rows(manifest.chunks),
             stage_rows=None if stage is None else len(stage.rows),
             target_rows=self._target_rows(attempt, stage),
             target_identity=self._identity(),
+            staged_aside=self._staged_rows(manifest.side_chunks),
+            stage_aside=None if aside is None else len(aside),
+            quarantine_rows=self._quarantined_by(attempt),
+            read_again=self._merged_since(attempt),
         )
 
     def _target_rows(self, attempt: Attempt, stage: MemoryTable | None) -> int | None:
@@ -281,8 +268,8 @@ class MemoryLoader(MemoryLedger):
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         if archive is not None:
-            await self._archive(manifest.chunks, archive)
-        names = {chunk.name for chunk in manifest.chunks} | set(self._files_of([attempt.run]))
+            await self._archive(manifest.files, archive)
+        names = {chunk.name for chunk in manifest.files} | set(self._files_of([attempt.run]))
         with self._port("loader.clean.file"):
             self._drop(self._tables_of([attempt.run]))
             return self._remove(names)
@@ -321,13 +308,14 @@ class MemoryLoader(MemoryLedger):
         files = (name.split("/") for name in self.target.files)
         tables = (name.removeprefix(f"{self._stage}_") for name in self.target.tables)
         return {run for pipeline, run, _ in files if pipeline == self._pipeline} | {
-            found[1] for name in tables if (found := re.fullmatch(r"([0-9a-f]{12})_A\d+", name))
+            found[1] for name in tables if (found := re.fullmatch(rf"([0-9a-f]{{12}})_A\d+(?:{SIDE})?", name))
         }
 
     async def sweep(
         self, runs: Collection[RunId], keep: Sequence[Manifest], keep_tables: Sequence[str], older_than: datetime
     ) -> int:
-        kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
+        kept = {chunk.name for manifest in keep for chunk in manifest.files}
+        keep_tables = [*keep_tables, *(name + SIDE for name in keep_tables)]
         files = [name for name in self._files_of(runs) if self.target.files[name][1] < older_than]
         tables = [name for name in self._tables_of(runs) if self.target.tables[name].made_at < older_than]
         with self._port("loader.sweep.table"):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loaders.aside import SIDE
 from loaders.base import Copied
 from loaders.columns import FILE, ROW
 from loaders.duckdb.files import StageFiles, columns_told
@@ -16,7 +17,7 @@ from loaders.duckdb.schema import Wanted, columns, wanted
 from loaders.duckdb.types import JSON, TEXT, TIMES, ZONED, widens
 from loaders.duckdb.work import Work
 from loaders.parquet import READ_AT_FIELD
-from state.contract import READ_AT, Contract
+from state.contract import ASIDE, READ_AT, Contract
 from state.errors import ConfigurationError, ContractError, RestartAttempt
 from state.model import Attempt, Chunk, Manifest, Window
 
@@ -32,14 +33,20 @@ def copy(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, co
     paths = [(chunk, files.require(chunk)) for chunk in manifest.chunks]
     for chunk, path in paths:
         require_schema(work, contract, chunk, path)
+    side = [(chunk, files.require(chunk)) for chunk in manifest.side_chunks]
+    for chunk, path in side:
+        require_schema(work, ASIDE, chunk, path)
     table = fresh(work, attempt, want)
+    aside = wanted(work.session, ASIDE.schema)
+    beside = fresh(work, attempt, aside, SIDE) if side else table
     with work.port("loader.copy.begin"):
         work.session.rows("BEGIN")
     loaded = {chunk.name: load(work, table, want, chunk, path) for chunk, path in paths}
+    set_aside = {chunk.name: load(work, beside, aside, chunk, path) for chunk, path in side}
     require_finite(work, table, want)
     with work.port("loader.copy.commit"):
         work.session.rows("COMMIT")
-    return Copied(table.name, loaded)
+    return Copied(table.name, loaded, set_aside)
 
 
 def require_schema(work: Work, contract: Contract, chunk: Chunk, path: Path) -> None:
@@ -54,9 +61,10 @@ def require_schema(work: Work, contract: Contract, chunk: Chunk, path: Path) -> 
         )
 
 
-def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted]) -> Table:
+def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted], ending: str = "") -> Table:
     """An empty stage table of this attempt, whatever was there."""
     table = work.names.stage_of(attempt)
+    table = table.beside(table.name + ending)
     kinds = [f"{quoted(column.name)} {column.type}" for column in want]
     kinds += [f"{quoted(name)} {kind} NOT NULL" for name, kind in STAGE_OWN.items()]
     at = work.session.at(table)

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTS = MergeCounts.__struct_fields__
+NEWER = "quarantined"
+"""A count that tables of older versions lack."""
 
 LOADS_COLUMNS = {
     "kind": "VARCHAR NOT NULL",  # claim or receipt
@@ -68,6 +70,8 @@ class Ledger:
         with self._port("loader.ledger.create"):
             session.rows(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             session.rows(f"CREATE TABLE IF NOT EXISTS {self._loads} ({kinds})")
+            if NEWER not in columns(session, names.loads):
+                session.rows(f"ALTER TABLE {self._loads} ADD COLUMN IF NOT EXISTS {NEWER} BIGINT")
             session.rows(f"CREATE TABLE IF NOT EXISTS {fence} AS SELECT CAST(0 AS BIGINT) AS touched")
             session.rows(f"INSERT INTO {fence} SELECT 0 WHERE NOT EXISTS (FROM {fence})")
 
@@ -133,18 +137,35 @@ class Ledger:
 
     def loads(self, run: RunId | None = None) -> Loads:
         """Everything that the target remembers of the pipeline, or of one run of it."""
-        if not columns(self._session, self._names.loads):
+        have = columns(self._session, self._names.loads)
+        if not have:
             return Loads()
         where, values = ("pipeline = ?", [self._pipeline]) if run is None else (RUN_IS, [*run_values(run)])
         highest = self._session.value(f"SELECT max(token) FROM {self._loads} WHERE {where}", *values)
         return Loads(
-            tuple(self._receipts(where, *values)), highest or 0, identity(self._session, self._names.target)
+            tuple(self._receipts(where, *values, newer=NEWER in have)),
+            highest or 0,
+            identity(self._session, self._names.target),
         )
 
-    def _receipts(self, where: str, *values: Any) -> list[Receipt]:
+    def merged_since(self, attempt: Attempt) -> bool:
+        """Whether another run of the pipeline has merged after this one."""
+        ours = f"SELECT max(written_at) FROM {self._loads} WHERE kind = 'receipt' AND run_name = ?"
+        return bool(
+            self._session.value(
+                f"SELECT count(*) FROM {self._loads} WHERE kind = 'receipt' AND pipeline = ? AND run_name <> ?"
+                f" AND written_at >= ({ours})",
+                self._pipeline,
+                attempt.name,
+                attempt.name,
+            )
+        )
+
+    def _receipts(self, where: str, *values: Any, newer: bool = True) -> list[Receipt]:
+        counts = [name if newer or name != NEWER else "0" for name in COUNTS]
         found = self._session.rows(
             f"SELECT {RUN_COLUMNS}, token, manifest_digest, target_identity, epoch_us(written_at),"
-            f" {', '.join(COUNTS)} FROM {self._loads} WHERE kind = 'receipt' AND {where}"
+            f" {', '.join(counts)} FROM {self._loads} WHERE kind = 'receipt' AND {where}"
             " ORDER BY written_at, token",
             *values,
         )
@@ -177,7 +198,9 @@ def run_id(row: tuple[Any, ...]) -> RunId:
 def receipt_from(row: tuple[Any, ...]) -> Receipt:
     """The receipt in a row of `_receipts`."""
     token, digest, target, written_at = row[5:9]
-    return Receipt(run_id(row), token, digest, target, MergeCounts(*row[9:]), instant(written_at))
+    return Receipt(
+        run_id(row), token, digest, target, MergeCounts(*(count or 0 for count in row[9:])), instant(written_at)
+    )
 
 
 def instant(microseconds: int) -> datetime:

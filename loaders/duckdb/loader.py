@@ -131,12 +131,12 @@ class DuckDBLoader:
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
         def cleaned() -> int:
-            named = {chunk.name for chunk in manifest.chunks}
+            named = {chunk.name for chunk in manifest.files}
             return self._files.remove(named | set(self._files.under(attempt.run.hash)))
 
         if archive is not None:
             shelf = Archive(archive, self._port)
-            for chunk in manifest.chunks:
+            for chunk in manifest.files:
                 await shelf.keep(chunk, self._files.path(chunk.name))
         removed = await asyncio.to_thread(cleaned)
         await self._call("clean", lambda work: looking.drop(work, looking.tables_of_run(work, attempt), "clean"))
@@ -160,7 +160,7 @@ class DuckDBLoader:
             return len(tables)
 
         def files_swept() -> int:
-            kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
+            kept = {chunk.name for manifest in keep for chunk in manifest.files}
             found = {name for run in runs for name in self._files.under(run.hash)}
             return self._files.remove(self._files.older(found - kept, older_than.timestamp()))
 

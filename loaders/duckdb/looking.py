@@ -7,8 +7,10 @@ from datetime import datetime
 
 import duckdb
 
+from loaders.aside import SIDE
 from loaders.base import Counts, Held
 from loaders.columns import named
+from loaders.duckdb.aside import quarantined_by, side_rows
 from loaders.duckdb.copying import MADE
 from loaders.duckdb.files import StageFiles
 from loaders.duckdb.names import Table, quoted
@@ -22,7 +24,7 @@ from state.model import Attempt, Manifest, RunId
 
 def counts(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Table | None) -> Counts:
     """Each count by its own query; None where the thing is gone."""
-    found = files.found(manifest.chunks)
+    found, aside = files.found(manifest.chunks), files.found(manifest.side_chunks)
     have = columns(work.session, work.names.target)
     staged = stage is not None and bool(columns(work.session, stage))
     stage_at = work.session.at(stage) if stage is not None and staged else None
@@ -32,6 +34,10 @@ def counts(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, 
         stage_rows=None if stage_at is None else work.session.count(f"SELECT count(*) FROM {stage_at}"),
         target_rows=target_rows(work, attempt, have, stage_at),
         target_identity=identity_of(have),
+        staged_aside=None if aside is None else aside[1],
+        stage_aside=side_rows(work, manifest, stage),
+        quarantine_rows=quarantined_by(work, attempt, manifest),
+        read_again=bool(manifest.side_chunks) and work.ledger.merged_since(attempt),
     )
 
 
@@ -103,7 +109,8 @@ def orphan_tables(work: Work, runs: Collection[RunId], keep: Sequence[str], olde
 
     A table without the instant that it was made lost its maker between two statements.
     """
-    kept, hashes = {name.lower() for name in keep}, {run.hash for run in runs}
+    kept = {(name + ending).lower() for name in keep for ending in ("", SIDE)}
+    hashes = {run.hash for run in runs}
     return [
         work.names.stage.beside(name)
         for name, comment in stage_tables(work)

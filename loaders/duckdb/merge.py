@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from loaders.base import Mode
 from loaders.duckdb.append import replace_window
+from loaders.duckdb.aside import make, quarantine
 from loaders.duckdb.ledger import transact
 from loaders.duckdb.names import Table
 from loaders.duckdb.plan import Plan, plan_for
@@ -33,6 +36,7 @@ class Merge:
     work: Work
     attempt: Attempt
     manifest: Manifest
+    stage: Table
     identity: str
     found: str | None
 
@@ -55,6 +59,8 @@ class Merge:
                 code="stage_table_missing",
             )
         counts = WRITERS[self.work.settings.mode](plan)
+        quarantined = quarantine(self.work, attempt, self.manifest, self.stage, plan.at)
+        counts = msgspec.structs.replace(counts, quarantined=quarantined)
         receipt = Receipt(attempt.run, attempt.token, self.manifest.digest, self.identity, counts, plan.at)
         with self.work.port("loader.merge.receipt"):
             ledger.store(attempt, receipt)
@@ -87,5 +93,7 @@ def merge(
         plan = plan_for(work, have, contract, stage=stage, attempt=attempt)
         if work.merging:
             make_newest(plan)
-    job = Merge(work, attempt, manifest, identity, found)
+    if manifest.side_chunks:
+        make(work)
+    job = Merge(work, attempt, manifest, stage, identity, found)
     return transact(work.session, "merge", work.port, lambda: job.receipt(plan))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from loaders.aside import SIDE
+from loaders.aside import TABLE as QUARANTINE
 from loaders.duckdb.settings import DuckDBStage, DuckDBTarget
 from state.errors import ConfigurationError
 from state.model import Attempt, RunId
@@ -43,10 +45,15 @@ class Names:
     fence: Table
     loads: Table
     stage: Table
+    quarantine: Table
 
     def stage_of(self, attempt: Attempt) -> Table:
         """The stage table of one attempt: `<stage table>_<run hash>_A<token>`."""
         return self.stage.beside(f"{self.stage_prefix(attempt.run)}{attempt.token}")
+
+    def side_of(self, stage: Table) -> Table:
+        """The stage table of side chunks, by the attempt's own."""
+        return stage.beside(stage.name + SIDE)
 
     def stage_prefix(self, run: RunId) -> str:
         """What the names of a run's stage tables begin with."""
@@ -54,7 +61,8 @@ class Names:
 
     def run_hash(self, name: str) -> str | None:
         """The run that a stage table belongs to, by its hash; None for another table."""
-        found = re.fullmatch(re.escape(self.stage.name) + r"_([0-9a-f]{12})_A\d+", name, re.IGNORECASE)
+        pattern = rf"{re.escape(self.stage.name)}_([0-9a-f]{{12}})_A\d+(?:{SIDE})?"
+        found = re.fullmatch(pattern, name, re.IGNORECASE)
         return found[1].lower() if found else None
 
 
@@ -64,7 +72,8 @@ def names(target: DuckDBTarget, stage: DuckDBStage) -> Names:
     staged = table.beside(f"{table.name}_stage")
     if stage.table is not None:
         staged = parsed(stage.table, "stage_system.table")
-    return Names(table, table.beside(f"{table.name}__SLUICEWAY_FENCE"), table.beside("SLUICEWAY_LOADS"), staged)
+    fence, quarantine = table.beside(f"{table.name}__SLUICEWAY_FENCE"), table.beside(table.name + QUARANTINE)
+    return Names(table, fence, table.beside("SLUICEWAY_LOADS"), staged, quarantine)
 
 
 def parsed(name: str, path: str) -> Table:

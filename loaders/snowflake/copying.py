@@ -16,10 +16,11 @@ from loaders.snowflake.files import StageFiles
 from loaders.snowflake.names import FILE, ROW, R
 from loaders.snowflake.rows import INSTANT, bounds_of, in_window_of, instant
 from loaders.snowflake.schema import Wanted, look, wanted
+from loaders.snowflake.settings import NameRule
 from loaders.snowflake.sizes import declared
 from loaders.snowflake.types import TEXT, VARIANT, WHOLE, ZONED, widens
 from loaders.snowflake.work import Work
-from state.contract import READ_AT, Contract
+from state.contract import QUARANTINED, READ_AT, Contract
 from state.errors import ConfigurationError, ContractError, RestartAttempt
 from state.model import Attempt, Chunk, Manifest, Window
 from state.snowflake.names import Name, quoted, text
@@ -40,14 +41,25 @@ FILE_FORMAT = (
 async def copy(work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
     """Load exactly the manifest's files, at least one; see `loaders.base.Loader.copy`."""
     want = wanted(contract.schema, work.settings.names)
-    files.require(await files.under(work.session, attempt.run), manifest.chunks)
+    files.require(await files.under(work.session, attempt.run), manifest.files)
     for chunk in manifest.chunks:
         require_schema(files, manifest, contract, chunk)
-    table = await fresh(work, attempt, want)
+    table = await fresh(work, work.names.stage_of(attempt), want)
+    loaded = await load_all(work, table, want, manifest.chunks)
+    set_aside = {}
+    if manifest.side_chunks:
+        side = wanted(QUARANTINED, NameRule.UPPER)
+        beside = await fresh(work, work.names.side_of(table), side)
+        set_aside = await load_all(work, beside, side, manifest.side_chunks)
+    return Copied(table.last, loaded, set_aside)
+
+
+async def load_all(work: Work, table: Name, want: Sequence[Wanted], chunks: Sequence[Chunk]) -> dict[str, int]:
+    """As many COPYs as it takes; returns the rows loaded from each file."""
     loaded: dict[str, int] = {}
-    for first in range(0, len(manifest.chunks), MOST_FILES):
-        loaded |= await load(work, table, want, manifest.chunks[first : first + MOST_FILES])
-    return Copied(table.last, loaded)
+    for first in range(0, len(chunks), MOST_FILES):
+        loaded |= await load(work, table, want, chunks[first : first + MOST_FILES])
+    return loaded
 
 
 def require_schema(files: StageFiles, manifest: Manifest, contract: Contract, chunk: Chunk) -> None:
@@ -78,9 +90,9 @@ def as_stored(kind: pa.DataType) -> pa.DataType:
     return {pa.time32("s"): pa.time32("ms"), pa.date64(): pa.date32()}.get(kind, kind)
 
 
-async def fresh(work: Work, attempt: Attempt, want: Sequence[Wanted]) -> Name:
-    """An empty stage table of this attempt, whatever was there, with no memory of files that it once loaded."""
-    table, columns = work.names.stage_of(attempt), stage_columns(want, large=work.settings.large_values)
+async def fresh(work: Work, table: Name, want: Sequence[Wanted]) -> Name:
+    """An empty stage table, whatever was there, with no memory of files that it once loaded."""
+    columns = stage_columns(want, large=work.settings.large_values)
     with work.port("loader.copy.create"):
         await work.session.rows(f"CREATE OR REPLACE TRANSIENT TABLE {table.sql} ({columns})")
     return table
@@ -173,7 +185,7 @@ async def adopt(work: Work, attempt: Attempt, contract: Contract, span: Window, 
             path="stage_system.table",
         )
     values = [adopted(source, columns[column.name], column) for column in want]
-    table = await fresh(work, attempt, want)
+    table = await fresh(work, work.names.stage_of(attempt), want)
     names = [*(quoted(column.name) for column in want), R, FILE, ROW]
     cursor = work.rules.cursor
     ordered = cursor or want[0].name

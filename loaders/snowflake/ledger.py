@@ -25,7 +25,9 @@ from state.model import Attempt, MergeCounts, Receipt, RunId
 from state.port import Port
 from state.snowflake.session import Session
 
-COUNTS = MergeCounts.__struct_fields__
+COUNTS = tuple(name for name in MergeCounts.__struct_fields__ if name != "quarantined")
+"""Counts with a column of their own. Rows that are set aside are told by RECEIPT alone: a table that was made
+before there were any has no column, and adding one takes ownership."""
 
 COLUMNS = {
     "KIND": "VARCHAR NOT NULL",  # fence, claim or receipt
@@ -145,6 +147,19 @@ class Ledger:
         transaction, so every change asks for it.
         """
         return f"EXISTS ({self._fence} AND RUN_NAME = ?)"
+
+    async def merged_since(self, attempt: Attempt) -> bool:
+        """Whether another run of the pipeline has merged after this one."""
+        receipts = f"FROM {self.sql} WHERE KIND = 'receipt' AND"
+        return bool(
+            await self._session.count(
+                f"SELECT COUNT(*) {receipts} PIPELINE = ? AND RUN <> ?"
+                f" AND WRITTEN_AT >= (SELECT MAX(WRITTEN_AT) {receipts} RUN = ?)",
+                self._pipeline,
+                run_text(attempt.run),
+                run_text(attempt.run),
+            )
+        )
 
     async def stored(self, attempt: Attempt) -> bool:
         """Whether the receipt of this attempt is there."""

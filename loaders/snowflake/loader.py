@@ -15,11 +15,13 @@ from functools import partial
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+import msgspec
+
 from loaders.archive_settings import ArchivePlace
 from loaders.base import Copied, Counts, Held, Loads, Staged
 from loaders.columns import Needs, require_usable
 from loaders.retention import Limits, Retired
-from loaders.snowflake import checks, copying, looking, preparing, retiring
+from loaders.snowflake import aside, checks, copying, looking, preparing, retiring
 from loaders.snowflake.archiving import archive as archived
 from loaders.snowflake.detached import unblocked
 from loaders.snowflake.files import Listed, StageFiles
@@ -104,7 +106,7 @@ class SnowflakeLoader:
             return await self._files.put(work.session, chunk, path, partial(looking.texts, work))
 
     async def copy(self, attempt: Attempt, manifest: Manifest, contract: Contract) -> Copied:
-        if not manifest.chunks:
+        if not manifest.files:
             return Copied(self._names.empty_of(self._pipeline).last, {})  # nothing is made for a run without rows
         self._staged[attempt.run.hash] = True
         async with self._working(attempt, Phase.SOURCE_TO_STAGE_TRANSFER) as work:
@@ -135,7 +137,11 @@ class SnowflakeLoader:
             if stage == work.empty and work.merging and not manifest.chunks:
                 counts, self._claims[attempt.run.hash] = await looking.counts_of_nothing(work, attempt)
                 return counts
-            return await looking.counts(work, self._files, attempt, manifest, stage)
+            counts = await looking.counts(work, self._files, attempt, manifest, stage)
+            side = await aside.looked(work, attempt, manifest, stage)
+            return msgspec.structs.replace(
+                counts, stage_aside=side.staged, quarantine_rows=side.quarantined, read_again=side.read_again
+            )
 
     async def held(self, attempt: Attempt, stage_table: str) -> Held | None:
         async with self._reading(attempt, Phase.AUDIT) as work:
@@ -151,12 +157,12 @@ class SnowflakeLoader:
         return found
 
     async def clean(self, attempt: Attempt, manifest: Manifest, archive: ArchivePlace | None) -> int:
-        if not manifest.chunks and self._nothing_staged(attempt.run):
+        if not manifest.files and self._nothing_staged(attempt.run):
             return 0
         async with self._reading(attempt, Phase.STAGE_CLEANING) as work:
-            if archive is not None and manifest.chunks:
+            if archive is not None and manifest.files:
                 there = await self._files.under(work.session, attempt.run)
-                await archived(work.session, self._names, archive, manifest.chunks, there=there, port=self._port)
+                await archived(work.session, self._names, archive, manifest.files, there=there, port=self._port)
             tables = await looking.tables_of_run(work, attempt)
             removed = await self._files.remove_run(work.session, attempt.run, "clean")
             await looking.drop(work, tables, "clean")
@@ -175,7 +181,7 @@ class SnowflakeLoader:
     ) -> int:
         if not runs:
             return 0
-        kept = {chunk.name for manifest in keep for chunk in manifest.chunks}
+        kept = {chunk.name for manifest in keep for chunk in manifest.files}
         async with self._working(None, Phase.STALE_PIPELINE_HANDLING) as work:
             staged = await self._staged_files(work)
             found = [file for run in runs for file in staged.get(run.hash, ())]

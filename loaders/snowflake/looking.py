@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from loaders.aside import SIDE
 from loaders.base import Counts, Held
 from loaders.columns import named
 from loaders.snowflake.files import StageFiles
@@ -27,10 +28,11 @@ async def counts(
     work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Name | None
 ) -> Counts:
     """Each count by its own query; None where the thing is gone."""
-    found = []
-    if manifest.chunks:
-        found = files.found(await files.under(work.session, attempt.run), manifest.chunks)
-    have, there = await look_with(work.session, work.names.target, stage or work.names.target)
+    found, side = [], []
+    if manifest.files:
+        listed = await files.under(work.session, attempt.run)
+        found, side = files.found(listed, manifest.chunks), files.found(listed, manifest.side_chunks)
+    have, [there] = await look_with(work.session, work.names.target, stage or work.names.target)
     stage_rows, target_rows = await counted(work, attempt, have, stage if there else None)
     return Counts(
         staged_files=len(found),
@@ -39,6 +41,7 @@ async def counts(
         target_rows=target_rows,
         target_identity=None if have is None else have.identity,
         staged_how=STAGED_HOW,
+        staged_aside=sum(chunk.rows for chunk in side),
     )
 
 
@@ -118,7 +121,7 @@ def in_window(work: Work, attempt: Attempt, have: Table, where: str) -> tuple[st
 
 async def held(work: Work, attempt: Attempt, stage: Name) -> Held | None:
     """What the target holds of a stage table, in whatever version and by whomever."""
-    have, there = await look_with(work.session, work.names.target, stage)
+    have, [there] = await look_with(work.session, work.names.target, stage)
     needed = work.rules.key if work.merging else named(work.rules.cursor)
     if have is None or any(name not in have.columns for name in needed) or not there:
         return None
@@ -164,7 +167,7 @@ async def orphan_tables(
     work: Work, runs: Collection[RunId], keep: Sequence[str], older_than: datetime
 ) -> list[Name]:
     """Stage tables of `runs` that nobody names and that are older."""
-    kept, hashes = set(keep), {run.hash for run in runs}
+    kept, hashes = {name + ending for name in keep for ending in ("", SIDE)}, {run.hash for run in runs}
     return [
         work.names.staged.beside(name)
         for name, made in await stage_tables(work)

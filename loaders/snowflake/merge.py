@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from loaders.base import Mode
 from loaders.snowflake.append import replace_window
+from loaders.snowflake.aside import make, quarantine
 from loaders.snowflake.evolving import require_table
 from loaders.snowflake.plan import Plan, plan_for
-from loaders.snowflake.schema import Table, is_table, is_table_values, look_with, require_settled
+from loaders.snowflake.schema import Table, is_table, is_table_values, look_with, made_sql, require_settled
 from loaders.snowflake.swap import replace_all
 from loaders.snowflake.upsert import upsert
 from loaders.snowflake.work import Work
@@ -51,24 +54,33 @@ class Merge:
     async def _empty(self) -> Receipt | None:
         """The receipt of a run without rows, in the one statement that it takes; None if it may not be written."""
         work, receipt = self.work, self._receipt(MergeCounts(0, 0, 0), datetime.now(UTC))
-        when = f"NOT EXISTS (SELECT 1 FROM {self.stage.sql}) AND {is_table(work.names.target)}"
+        set_aside = work.names.quarantine
+        when = (
+            f"NOT EXISTS (SELECT 1 FROM {self.stage.sql}) AND NOT EXISTS ({made_sql(set_aside, '1')})"
+            f" AND {is_table(work.names.target)}"
+        )
         async with answered(work.port, "loader.merge.empty"):
-            written = await work.ledger.add_receipt(self.attempt, receipt, when, *self._identity())
+            written = await work.ledger.add_receipt(
+                self.attempt, receipt, when, *set_aside.parts[1:], *self._identity()
+            )
         return receipt if written else None
 
     async def _transaction(self) -> Receipt:
         session, port = self.work.session, self.work.port
+        if self.manifest.side_chunks:
+            await make(self.work)
         with port("loader.merge.begin"):
             await session.rows("BEGIN")
         with port("loader.merge.fence"):
             mark = await self.work.ledger.take_fence()
         stored = await self.work.ledger.standing(self.attempt)
-        have, staged = await look_with(session, self.work.names.target, self.stage)
+        names = self.work.names
+        have, (staged, aside) = await look_with(session, names.target, self.stage, names.quarantine)
         if stored is not None:
             self._require_same(stored, have)
             await session.rows("ROLLBACK")
             return stored
-        receipt = await self._merged(have, mark, staged=staged)
+        receipt = await self._merged(have, mark, staged=staged, aside=aside)
         async with answered(port, "loader.merge.commit"):
             await session.rows("COMMIT")
         await self._require_committed()
@@ -85,8 +97,9 @@ class Merge:
                 code="transaction_ended",
             )
 
-    async def _merged(self, have: Table | None, mark: str, *, staged: bool) -> Receipt:
-        """Data and receipt, in the transaction that is open. `staged`: the stage table is there."""
+    async def _merged(self, have: Table | None, mark: str, *, staged: bool, aside: bool) -> Receipt:
+        """Data and receipt, in the transaction that is open. `staged`: the stage table is there, `aside`: the
+        quarantine table is."""
         work = self.work
         if have is None or have.identity != self.identity:
             raise self._mismatch("the target is not the table any more that this run was prepared for")
@@ -101,6 +114,11 @@ class Merge:
         plan = plan_for(work, have, self.contract, stage=self.stage, attempt=self.attempt, mark=mark)
         counts = await WRITERS[work.settings.mode](plan)
         self._require_all(counts)
+        if aside:
+            quarantined = await quarantine(
+                work, self.attempt, self.manifest, stage=self.stage, mark=mark, at=plan.at
+            )
+            counts = msgspec.structs.replace(counts, quarantined=quarantined)
         receipt = self._receipt(counts, plan.at)
         with work.port("loader.merge.receipt"):
             written = await work.ledger.store(

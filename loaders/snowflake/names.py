@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loaders.aside import SIDE
+from loaders.aside import TABLE as QUARANTINE
 from loaders.columns import FILE as STAGE_FILE
 from loaders.columns import ROW as STAGE_ROW
 from loaders.snowflake.settings import NameRule, SnowflakeStage, SnowflakeTarget
@@ -45,10 +47,15 @@ class Names:
     ledger: Name
     stage: Name
     staged: Name
+    quarantine: Name
 
     def stage_of(self, attempt: Attempt) -> Name:
         """The stage table of one attempt: `<stage table>_<run hash>_A<token>`."""
         return self.staged.beside(f"{self.stage_prefix(attempt.run)}{attempt.token}")
+
+    def side_of(self, stage: Name) -> Name:
+        """The stage table of side chunks, by the attempt's own."""
+        return stage.beside(stage.last + SIDE)
 
     def empty_of(self, pipeline: str) -> Name:
         """The stage table of runs of a pipeline that have no rows: in its columns, which are not another one's."""
@@ -61,7 +68,7 @@ class Names:
 
     def run_hash(self, name: str) -> str | None:
         """The run that a stage table belongs to, by its hash; None for another table."""
-        found = re.fullmatch(re.escape(self.staged.last) + r"_([0-9A-F]{12})_A\d+", name)
+        found = re.fullmatch(rf"{re.escape(self.staged.last)}_([0-9A-F]{{12}})_A\d+(?:{SIDE})?", name)
         return found[1].lower() if found else None
 
     def location(self, folder: str = "") -> str:
@@ -80,7 +87,7 @@ def names(target: SnowflakeTarget, stage: SnowflakeStage) -> Names:
     staged = place.beside(f"{table.last}_STAGE")
     if stage.table is not None:
         staged = parse(stage.table, path="stage_system.table")
-    return Names(table, table.beside(table.last + LEDGER), place, staged)
+    return Names(table, table.beside(table.last + LEDGER), place, staged, table.beside(table.last + QUARANTINE))
 
 
 def spelled(name: str, rule: NameRule) -> str:

@@ -112,13 +112,16 @@ async def look(session: Session, table: Name) -> Table | None:
     return table_of(await session.rows(f"{sql} ORDER BY 8", *table.parts[1:]))
 
 
-async def look_with(session: Session, table: Name, other: Name) -> tuple[Table | None, bool]:
-    """A table with its columns, and whether there is another one, in one statement."""
-    sql = COLUMNS_SQL.format(quoted(table.parts[0]))
-    also = made_sql(other, "'other', NULL, NULL, NULL, NULL, NULL, NULL, NULL")
-    found = await session.rows(f"{sql} UNION ALL {also} ORDER BY 8", *table.parts[1:], *other.parts[1:])
-    mine = [row for row in found if row[0] != "other"]
-    return table_of(mine), len(mine) < len(found)
+async def look_with(session: Session, table: Name, *others: Name) -> tuple[Table | None, tuple[bool, ...]]:
+    """A table with its columns, and whether there are other ones, in one statement."""
+    sql, values = [COLUMNS_SQL.format(quoted(table.parts[0]))], [*table.parts[1:]]
+    for number, other in enumerate(others):
+        sql.append(made_sql(other, f"'other {number}', NULL, NULL, NULL, NULL, NULL, NULL, NULL"))
+        values += other.parts[1:]
+    found = await session.rows(f"{' UNION ALL '.join(sql)} ORDER BY 8", *values)
+    kinds = {row[0] for row in found}
+    mine = [row for row in found if not str(row[0]).startswith("other ")]
+    return table_of(mine), tuple(f"other {number}" in kinds for number in range(len(others)))
 
 
 def table_of(found: Sequence[tuple[Any, ...]]) -> Table | None:

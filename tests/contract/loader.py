@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from tests.contract import loader_fence, loader_retention, loader_rows, loader_schema, loader_stage, loader_swap
+from tests.contract import (
+    loader_aside,
+    loader_fence,
+    loader_retention,
+    loader_rows,
+    loader_schema,
+    loader_stage,
+    loader_swap,
+)
 
 CLAUSES = {
     **loader_schema.CLAUSES,
     **loader_stage.CLAUSES,
     **loader_fence.CLAUSES,
     **loader_rows.CLAUSES,
+    **loader_aside.CLAUSES,
     **loader_retention.CLAUSES,
     **loader_swap.CLAUSES,
 }

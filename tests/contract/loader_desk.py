@@ -13,11 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loaders.base import Loader
-from state.contract import READ_AT, Contract
+from state.contract import QUARANTINED, READ_AT, Contract
 from state.errors import TransientError
 from state.model import Attempt, Chunk, Manifest, Part, RunId, Window, run_name
 from state.port import Port, direct
@@ -83,6 +84,15 @@ class Place(Protocol):
     def fill_user_stage(self, rows: pa.Table) -> None:
         """What a user's function does: make the stage table of the config, with these rows."""
 
+    def quarantine(self) -> list[dict[str, Any]] | None:
+        """Rows of the quarantine table, columns in lower case, any order; None if there is none."""
+
+    def remove_quarantined(self, value: str) -> None:
+        """Remove the row of a bad value from the quarantine table."""
+
+    def remove_side_row(self, table: str, value: str) -> None:
+        """The same from a stage table of rows that are set aside."""
+
     def untouched(self) -> bool:
         """True if nothing was made here yet."""
 
@@ -135,6 +145,22 @@ class Desk:
         manifest = await self.put(loader, attempt, *parts)
         copied = await loader.copy(attempt, manifest, contract)
         return Staged(loader, attempt, manifest, copied.table, identity, contract)
+
+    async def stage_aside(
+        self, loader: Loader, attempt: Attempt, good: pa.Table | None, bad: pa.Table | None
+    ) -> Staged:
+        """The same with rows that are set aside."""
+        identity = await loader.prepare(CONTRACT)
+        await loader.raise_fence(attempt)
+        manifest = await self.put(loader, attempt, *([] if good is None else [good]))
+        if bad is not None:
+            chunk, path = self.file(attempt.run, bad, name=f"aside{attempt.run.number}")
+            await loader.put(attempt, chunk, path)
+            [part] = manifest.parts
+            part = msgspec.structs.replace(part, aside=(chunk,), rows_read=part.rows_read + chunk.rows)
+            manifest = Manifest((part,), manifest.schema_digest)
+        copied = await loader.copy(attempt, manifest, CONTRACT)
+        return Staged(loader, attempt, manifest, copied.table, identity, CONTRACT)
 
     async def load(self, loader: Loader, attempt: Attempt, *parts: Any, contract: Contract = CONTRACT):
         """A whole run up to its receipt."""
@@ -201,6 +227,13 @@ def rows(*items: Sequence[Any], at: datetime = START + MINUTE) -> pa.Table:
     columns = list(zip(*[(*item, at)[:4] if len(item) == 3 else item for item in items], strict=True)) or [[]] * 4
     ids, versions, values, ats = (list(column) for column in columns)
     return pa.table([ids, ats, versions, values], schema=SCHEMA)
+
+
+def bad(*values: str, at: datetime | None = START + MINUTE) -> pa.Table:
+    """Rows that are set aside, one for each bad value of the column `value`, all with this cursor."""
+    made = [{**dict.fromkeys(QUARANTINED.names, "?"), "bad_value": value, "row_cursor": at} for value in values]
+    named = [{**row, "bad_column": "value", "reason": "no number", "row_text": '{"id":"x"}'} for row in made]
+    return pa.Table.from_pylist(named, schema=QUARANTINED)
 
 
 def table(schema: pa.Schema, *items: Mapping[str, Any]) -> pa.Table:

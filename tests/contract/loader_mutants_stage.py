@@ -161,7 +161,7 @@ class CopiesWhatLiesThere(MemoryLoader):
 class NothingIsNotCopied(MemoryLoader):
     async def copy(self, attempt, manifest, contract):
         copied = await super().copy(attempt, manifest, contract)
-        if not manifest.chunks and self._needs.keys and attempt.token == 1:
+        if not manifest.files and self._needs.keys and attempt.token == 1:
             del self.target.tables[copied.table]
         return copied
 
@@ -248,6 +248,8 @@ class ArchivesWhatIsThere(MemoryLoader):
 
 class SweepsWhatIsNamed(MemoryLoader):
     async def sweep(self, runs, keep, keep_tables, older_than):
+        if any(one.side_chunks for one in keep):
+            return await super().sweep(runs, keep, keep_tables, older_than)
         return await super().sweep(runs, (), (), older_than)
 
 

@@ -108,6 +108,7 @@ async def outcomes_are_counted_and_sum_to_the_keys(make) -> None:
             "older": 1,
             "unchanged": 2,
             "deleted": 0,
+            "quarantined": 0,
         }
 
 

@@ -149,6 +149,18 @@ class SnowflakeSchema:
         for row in rows.to_pylist():
             self.query(f"INSERT INTO EVENTS_STAGE VALUES ({', '.join('?' for _ in row)})", *row.values())
 
+    def quarantine(self) -> list[dict[str, Any]] | None:
+        made = "SELECT 1 AS N FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?"
+        if not self.query(made, self.name, "EVENTS__SLUICEWAY_QUARANTINE"):
+            return None
+        return self.query("SELECT * FROM EVENTS__SLUICEWAY_QUARANTINE")
+
+    def remove_quarantined(self, value: str) -> None:
+        self.remove_side_row("EVENTS__SLUICEWAY_QUARANTINE", value)
+
+    def remove_side_row(self, table: str, value: str) -> None:
+        self.query(f'DELETE FROM "{table}" WHERE BAD_VALUE = ?', value)
+
     def untouched(self) -> bool:
         found = self.query("SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = ?", self.name)
         return not found and not self.query("SHOW STAGES")

@@ -88,6 +88,17 @@ class MemoryPlace:
         columns = {field.name: field for field in rows.schema}
         self.target.tables["events_stage"] = MemoryTable(SEEN, columns, rows.to_pylist())
 
+    def quarantine(self) -> list[dict] | None:
+        found = self.target.tables.get("events__SLUICEWAY_QUARANTINE")
+        return found.rows if found else None
+
+    def remove_quarantined(self, value: str) -> None:
+        self.remove_side_row("events__SLUICEWAY_QUARANTINE", value)
+
+    def remove_side_row(self, table: str, value: str) -> None:
+        found = self.target.tables[table]
+        found.rows = [row for row in found.rows if row["bad_value"] != value]
+
     def untouched(self) -> bool:
         return not (self.target.tables or self.target.files or self.target.claims)
 
@@ -174,6 +185,16 @@ class DuckDBPlace:
         with duckdb.connect(self.database) as connection:
             connection.register("given", rows)
             connection.execute("CREATE OR REPLACE TABLE events_stage AS FROM given")
+
+    def quarantine(self) -> list[dict] | None:
+        made = self.query("SELECT 1 FROM duckdb_tables() WHERE table_name = 'events__SLUICEWAY_QUARANTINE'")
+        return self.query("FROM events__SLUICEWAY_QUARANTINE") if made else None
+
+    def remove_quarantined(self, value: str) -> None:
+        self.remove_side_row("events__SLUICEWAY_QUARANTINE", value)
+
+    def remove_side_row(self, table: str, value: str) -> None:
+        self.query(f'DELETE FROM "{table}" WHERE bad_value = ?', value)
 
     def untouched(self) -> bool:
         return not (self.stage.exists() or self.database.parent.exists())

@@ -52,7 +52,7 @@ class Scripted:
                 ("BASE TABLE", MADE, name, kind, None, None, digits, place)
                 for place, (name, (kind, digits)) in enumerate(COLUMNS.items())
             ]
-            return [*table, ("other", *[None] * 7)]
+            return [*table, ("other 0", *[None] * 7)]
         if sql.startswith("SELECT (SELECT COUNT(*)"):
             return [(1, 1, 1, 0, 0)]
         if sql.startswith("WITH s AS"):
