@@ -15,21 +15,23 @@ from service.memory import peak_resident
 
 
 class Measured(msgspec.Struct):
-    """One run of a way; `wall` and `cpu` in seconds, `peak` in MiB."""
+    """One run of a way; `wall` and `cpu` in seconds, `peak` in MiB, `lag` of its event loop in milliseconds."""
 
     rows: int
     wall: float
     cpu: float
     peak: float
+    lag: float | None = None
 
 
-def tell(way: Callable[[], int]) -> None:
-    """Body of the measured process: a JSON line about `way`, which gives its rows. Imports are counted as memory
-    only."""
+def tell(way: Callable[[], int | tuple[int, float]]) -> None:
+    """Body of the measured process: a JSON line about `way`, which gives its rows, and its lag if it knows.
+    Imports are counted as memory only."""
     began, cpu = time.perf_counter(), time.process_time()
-    count = way()
+    found = way()
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    print(json.dumps([count, wall, cpu, peak_resident(os.getpid()) / 2**20]))
+    count, *lag = found if isinstance(found, tuple) else (found,)
+    print(json.dumps([count, wall, cpu, peak_resident(os.getpid()) / 2**20, *lag]))
 
 
 def measured(command: Sequence[object], expected: int) -> Measured:
@@ -50,3 +52,21 @@ def show(found: Mapping[str, Sequence[Measured]], base: str) -> None:
             for name in ("wall", "cpu")
         )
         print(f"{way:10} {wall:8.2f} {cpu:8.2f} {peak:6.0f} {slower:12.2f} {more:11.2f}")
+
+
+def markdown(found: Mapping[str, Sequence[Measured]], bases: Sequence[str]) -> None:
+    """The table in Markdown: medians, the highest peak and lag, and the median ratio of the walls to those of each
+    base in the same round."""
+    print("| way | wall s | CPU s | peak MiB | lag ms |", " | ".join(f"wall / {base}" for base in bases), "|")
+    print("|---|---|---|---|---|" + "---|" * len(bases))
+    for way, times in found.items():
+        wall, cpu = (statistics.median(getattr(x, name) for x in times) for name in ("wall", "cpu"))
+        lags = [x.lag for x in times if x.lag is not None]
+        ratios = [statistics.median(a.wall / b.wall for a, b in zip(times, found[base])) for base in bases]  # noqa: B905
+        cells = [
+            f"{wall:.2f}",
+            f"{cpu:.2f}",
+            f"{max(x.peak for x in times):.0f}",
+            f"{max(lags):.0f}" if lags else "",
+        ]
+        print(f"| {way} |", " | ".join([*cells, *(f"{ratio:.2f}" for ratio in ratios)]), "|")

@@ -46,9 +46,13 @@ def program(name: str) -> str | None:
 
 
 class MariaServer:
-    """A server on 127.0.0.1. `start` may be repeated after `stop` or `kill`: data, port and socket stay."""
+    """A server on 127.0.0.1. `start` may be repeated after `stop` or `kill`: data, port and socket stay.
 
-    def __init__(self) -> None:
+    `options`: further ones for it, such as `--innodb-buffer-pool-size=1G`; the last of one name counts.
+    """
+
+    def __init__(self, *options: str) -> None:
+        self._more = options
         self._work = Path(tempfile.mkdtemp(prefix="mariadb-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._names = count(1)
@@ -203,6 +207,7 @@ class MariaServer:
             "--innodb-buffer-pool-size=64M",
             "--innodb-log-file-size=32M",
             "--skip-performance-schema",
+            *self._more,
         ]
 
     def _end(self, how: signal.Signals) -> None:
