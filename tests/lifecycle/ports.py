@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from state.errors import TransientError
 from state.port import Port
@@ -67,3 +68,8 @@ def trap_at(name: str, occurrence: int, moment: Moment) -> Port:
             yield
 
     return port
+
+
+def run_into_trap(world: Any, name: str, occurrence: int, moment: Moment) -> None:
+    """Body of a worker process: all due windows of a world, with `trap_at` at its door."""
+    world.run(trap_at(name, occurrence, moment))
