@@ -24,6 +24,8 @@ from state.errors import PermanentError, RestartAttempt, TransientError
 
 T = TypeVar("T")
 
+MISCOUNTED = "rows_read"
+"""Code of the error about a stream that does not hold what was counted in it."""
 _FIRST = 200
 """Documents of the first page, when nothing is known about their size."""
 _GROWTH = 4
@@ -144,6 +146,8 @@ class PointReader:
         envelope, hits = await self._aside(partial(read_page, answer.body))
         point.accept(envelope, doing, stream.slice)
         require_not_cut(envelope, doing)
+        if hits and not (stream.owns(bytes(hits[0].sort)) and stream.owns(bytes(hits[-1].sort))):
+            raise _overlapping(point)
         self._size.came(len(hits), len(answer.body), answer.seconds)
         return Asked(rows, envelope, hits, bytes(hits[-1].sort) if hits else b"")
 
@@ -166,10 +170,18 @@ class PointReader:
         )
 
 
+def _overlapping(point: Point) -> RestartAttempt:
+    return RestartAttempt(
+        f"two slices of {point} hold documents of one shard",
+        hint="The part is read again in one piece.",
+        code=MISCOUNTED,
+    )
+
+
 def _miscounted(point: Point, left: int) -> RestartAttempt:
     found = f"ended {left} documents early" if left > 0 else "gave more documents than it counted"
     return RestartAttempt(
         f"{point} {found}",
         hint="The part is read again on a new snapshot. If it happens again, look at the source's shards.",
-        code="rows_read",
+        code=MISCOUNTED,
     )

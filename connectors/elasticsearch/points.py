@@ -18,6 +18,9 @@ from state.errors import RestartAttempt, SluicewayError, TransientError
 BY_SHARD_DOC: Sequence[Any] = ({"_shard_doc": "asc"},)
 BY_DOC: Sequence[Any] = ("_doc",)
 """Only unique within one shard."""
+_UNCACHED = "&request_cache=false"
+"""Servers keep counts by what is asked of a shard, and forget that its place among the others decides which slice
+it is in: with another set of indices they give a count of before."""
 
 
 class Slice:
@@ -122,7 +125,8 @@ class Points:
     ) -> Answer:
         """The answer to a search inside the point, which is kept alive by it; not looked at yet."""
         inside = {**body, "pit": {"id": point.id, "keep_alive": f"{self._settings.keep_alive_seconds}s"}}
+        where = f"/_search?{NO_PARTIAL}"
         if slice is not None:
             inside["slice"] = {"id": slice.number, "max": slice.most}
-        where = f"/_search?{NO_PARTIAL}"
+            where += _UNCACHED
         return await self._transport.call(effect, doing, "POST", where, inside, underway=True)

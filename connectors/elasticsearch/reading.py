@@ -14,7 +14,7 @@ from connectors.elasticsearch.pits import PitKeeper
 from connectors.elasticsearch.points import Points
 from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.elasticsearch.slices import streams
+from connectors.elasticsearch.slices import Slicing, streams
 from connectors.elasticsearch.snapshot import PitSnapshot
 from connectors.elasticsearch.source import Live, Source
 from connectors.elasticsearch.transport import Transport
@@ -31,14 +31,16 @@ _OF_TIMEOUT = 0.25
 
 @dataclass(frozen=True)
 class Reading:
-    """Opens snapshots of parts. `ways` knows how it is read once a part was opened; `threads` decode."""
+    """Opens snapshots of parts. `ways` knows how it is read once a part was opened; `threads` decode; a part that
+    has several streams reads `at_once` of them at the same time."""
 
     source: Source
     points: Points
     ways: Ways
     keeper: PitKeeper
     size: PageSize
-    slices: int
+    slicing: Slicing
+    at_once: int
     threads: ThreadPoolExecutor
 
     @asynccontextmanager
@@ -46,10 +48,10 @@ class Reading:
         """The range in the attempt's points in time, counted in each of them."""
         query = self.source.query.of(span)
         async with self.keeper.use(query) as pits:
-            cut = await streams(self.points, pits.points, query, self.slices, _WORTH * self.size.most)
+            cut = await streams(self.points, pits.points, query, self.slicing)
             pits.used_at = time.monotonic()
             reader = PointReader(self.points, self.source.decoder, self.size, self.threads, query)
-            yield PitSnapshot(pits, cut, reader, self.slices)
+            yield PitSnapshot(pits, cut, reader, self.slicing, self.at_once)
 
     async def aclose(self) -> None:
         """Close the points in time; a thread that still decodes ends by itself."""
@@ -69,4 +71,5 @@ def prepare(
     most = min(settings.page_rows, *(index.max_result_window for index in source.indices))
     threads = ThreadPoolExecutor(_DECODERS, thread_name_prefix="search-decoder")
     size = PageSize(most, settings.page_bytes, _OF_TIMEOUT * settings.request_timeout_seconds)
-    return Reading(source, points, ways, keeper, size, settings.slices, threads)
+    slicing = Slicing(settings.slices, _WORTH * most)
+    return Reading(source, points, ways, keeper, size, slicing, settings.slices, threads)

@@ -8,8 +8,9 @@ whole is read as one stream.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,27 +19,54 @@ from state.errors import ConfigurationError, PermanentError
 
 T = TypeVar("T")
 
+_DOC_BITS = 32
+"""Of `_shard_doc`; above them is the shard's place."""
+
+
+@dataclass
+class Slicing:
+    """How many slices a part is cut in at most; one for all parts of an attempt. `worth`: documents from which on
+    it pays."""
+
+    most: int
+    worth: int
+
+    def give_up(self) -> None:
+        """Slices were not what they were counted to be: parts are read in one piece from now on."""
+        self.most = 1
+
 
 @dataclass(frozen=True)
 class Stream:
-    """Documents that are read one page after the other; `count` of them, by the server's word."""
+    """Documents that are read one page after the other; `count` of them, by the server's word.
+
+    `owners`: the shards that pages came from, with their slices; one for all streams of a part.
+    """
 
     point: Point
     slice: Slice | None
     count: int
+    owners: dict[int, Slice] = field(default_factory=dict)
+
+    def owns(self, sort: bytes) -> bool:
+        """False if documents of this one's shard came in another slice: `sort` is the sort values of a hit."""
+        if self.slice is None:
+            return True
+        [shard_doc] = json.loads(sort)
+        return self.owners.setdefault(shard_doc >> _DOC_BITS, self.slice) is self.slice
 
 
 async def streams(
-    points: Points, opened: Sequence[Point], query: Mapping[str, Any], slices: int, worth: int
+    points: Points, opened: Sequence[Point], query: Mapping[str, Any], slicing: Slicing
 ) -> tuple[Stream, ...]:
     """The streams of `query`, which hold each document once.
 
-    A point on its own is cut in `slices`, one per shard at most, where it holds more than `worth` documents.
+    A point on its own is cut in slices, one per shard at most, where it holds enough documents.
     """
     whole = [Stream(point, None, await points.count(point, query)) for point in opened]
-    if len(whole) > 1 or whole[0].count <= worth:
+    if len(whole) > 1 or whole[0].count <= slicing.worth:
         return tuple(stream for stream in whole if stream.count)
-    return await _sliced(points, whole[0], query, slices) or tuple(whole)
+    return await _sliced(points, whole[0], query, slicing.most) or tuple(whole)
 
 
 async def _sliced(
@@ -55,7 +83,9 @@ async def _sliced(
         return None
     if sum(counts) != whole.count:
         return None
-    return tuple(Stream(whole.point, one, count) for one, count in zip(cut, counts, strict=True) if count)
+    return tuple(
+        Stream(whole.point, one, count, whole.owners) for one, count in zip(cut, counts, strict=True) if count
+    )
 
 
 async def merged(sources: Sequence[AsyncGenerator[T, None]], at_once: int) -> AsyncGenerator[T, None]:

@@ -10,19 +10,24 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from connectors.elasticsearch.paging import PointReader
+from connectors.elasticsearch.decode import Page
+from connectors.elasticsearch.paging import MISCOUNTED, PointReader
 from connectors.elasticsearch.pits import PitSet
-from connectors.elasticsearch.slices import Stream, merged
+from connectors.elasticsearch.slices import Slicing, Stream, merged
+from state.errors import RestartAttempt
 from state.model import SnapshotKind
 
 
 class PitSnapshot:
     """The rows of one range, as `streams` of which `at_once` are read at the same time."""
 
-    def __init__(self, pits: PitSet, streams: Sequence[Stream], reader: PointReader, at_once: int) -> None:
+    def __init__(
+        self, pits: PitSet, streams: Sequence[Stream], reader: PointReader, slicing: Slicing, at_once: int
+    ) -> None:
         self._pits = pits
         self._streams = streams
         self._reader = reader
+        self._slicing = slicing
         self._at_once = at_once
         self._touched: Counter[str] = Counter()
 
@@ -51,10 +56,18 @@ class PitSnapshot:
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows, a page at a time. Raises `RestartAttempt` if they are not as many as were counted."""
+        try:
+            async with aclosing(self._pages()) as pages:
+                async for page in pages:
+                    self._pits.used_at = time.monotonic()
+                    self._touched.update(page.touched)
+                    if page.batch.num_rows:
+                        yield page.batch
+        except RestartAttempt as error:
+            if error.code == MISCOUNTED:
+                self._slicing.give_up()
+            raise
+
+    def _pages(self) -> AsyncGenerator[Page, None]:
         sources = [self._reader.pages(stream) for stream in self._streams]
-        async with aclosing(merged(sources, self._at_once)) as pages:
-            async for page in pages:
-                self._pits.used_at = time.monotonic()
-                self._touched.update(page.touched)
-                if page.batch.num_rows:
-                    yield page.batch
+        return merged(sources, self._at_once)

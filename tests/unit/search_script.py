@@ -54,7 +54,8 @@ class SearchScript:
     has_shard_doc: bool = True
     ignores_preference: bool = False
     slices: str = "by shard"
-    """How the server takes slices: `by shard`, `alone` (and only these shards answer), `ignored` or `refused`."""
+    """How the server takes slices: `by shard`, `alone` (and only these shards answer), `ignored`,
+    `refused`, or `overlapping`: each is the first shard."""
     open: dict[str, Pit] = field(default_factory=dict)
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -165,6 +166,8 @@ class SearchScript:
         if "slice" not in body or self.slices == "ignored":
             return pit.documents
         number, most = body["slice"]["id"], body["slice"]["max"]
+        if self.slices == "overlapping":
+            return [one for one in pit.documents if one[1] == 0]
         return [one for one in pit.documents if one[1] % most == number]
 
     def _page(self, request: web.Request, body: Any) -> Any:

@@ -577,6 +577,15 @@ async def test_where_slices_do_not_hold_the_whole_it_is_read_in_one_piece(taken)
     assert not [body for body in script.bodies("page") if "slice" in body]
 
 
+async def test_slices_that_overlap_are_found_out_though_their_counts_add_up():
+    script = SearchScript(documents(300), slices="overlapping")
+    async with connected(script, slices=3) as connector:
+        with pytest.raises(RestartAttempt, match="of one shard"):
+            await read(connector)
+        assert sorted(await read(connector)) == list(range(300))
+    assert "slice" not in script.bodies("page")[-1]
+
+
 async def test_a_slice_that_ends_early_restarts_the_part():
     script = SearchScript(documents(300))
     script.at("page", 5, lambda answer: {**answer, "hits": {"hits": answer["hits"]["hits"][:-1]}})
@@ -584,6 +593,7 @@ async def test_a_slice_that_ends_early_restarts_the_part():
         with pytest.raises(RestartAttempt, match="early"):
             await read(connector)
         assert sorted(await read(connector)) == list(range(300))
+    assert "slice" not in script.bodies("page")[-1], "and now in one piece"
 
 
 async def test_a_part_of_few_pages_is_not_cut():
