@@ -272,7 +272,13 @@ class ChunkFile:
     def _open(self) -> None:
         os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
         self._sink = pa.OSFile(str(self.path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_statistics=True)
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            use_dictionary=[field.name for field in self._schema if is_text(field.type)],
+            write_statistics=True,
+        )
 
     def _widen(self, cursor: pa.ChunkedArray) -> None:
         bounds = [at for at in (self.min_cursor, self.max_cursor, *extremes(cursor)) if at is not None]
@@ -293,6 +299,12 @@ class ChunkFile:
             self._writer.close()
             self._sink.close()
         self.path.unlink(missing_ok=True)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column may be written by a dictionary of its values: for numbers that takes a third of the time of
+    writing, and zstd makes them as small without."""
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
 
 
 def extremes(column: pa.ChunkedArray) -> tuple[datetime, datetime] | tuple[()]:
