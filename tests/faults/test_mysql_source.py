@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from service.events import Event, PhaseRetried, RunFinished
 from state.errors import RestartAttempt
 from state.model import Phase, Run, RunStatus, Window
 from state.port import Port
-from tests.integration.mysql_source import MysqlPlace
+from tests.integration.mysql_source import READER, MysqlPlace
 from tests.integration.mysql_world import MysqlPipeline
 from tests.lifecycle.world import HOUR, START, merged
+from tests.servers.mariadb import NEWS_SECONDS
 from tests.servers.relay import HangUp, Relay
 from tests.unit.mysql_script import EOF
 
@@ -35,6 +37,7 @@ SETTINGS = {
     "target_system": {"version": "version"},
     "phases": {"source_to_stage_transfer": {"rows_per_part": 1_000_000, "chunk_rows": 1_000_000}},
 }
+SECOND = timedelta(seconds=1)
 HOUR_ONE = Window(START, START + HOUR)
 
 
@@ -286,6 +289,23 @@ def test_a_row_that_is_committed_after_its_window_was_read_m1(place, tmp_path, l
         runs = found.run(emit=hear)
     assert [run.status for run in runs] == [RunStatus.COMPLETED] * 2
     assert found.query("SELECT id, version FROM events ORDER BY id") == arrived
+
+
+def test_windows_wait_for_transactions_that_were_open_at_their_end_m2(place, tmp_path):
+    """A row is written now and committed when its window is over: it holds the window back."""
+    place.server.sql(f"GRANT PROCESS ON *.* TO {READER}@'127.0.0.1'")
+    start = datetime.now(UTC).replace(microsecond=0)
+    windows = {"windows": {"start": start.isoformat(), "end": (start + 4 * SECOND).isoformat(), "width": "2s"}}
+    found = world(place, tmp_path, windows, hold_back_open_transactions=True)
+    with place.server.connection(place.database) as writer, writer.cursor() as cursor:
+        writer.begin()
+        cursor.execute("INSERT INTO t VALUES (100, NOW(6), 1, 'late')")
+        time.sleep((start + 4.2 * SECOND - datetime.now(UTC)).total_seconds())
+        assert found.run() == []
+        writer.commit()
+    time.sleep(NEWS_SECONDS)
+    assert [run.status for run in found.run()] == [RunStatus.COMPLETED] * 2
+    assert found.query("SELECT id, version FROM events ORDER BY id") == [LATE]
 
 
 def test_rows_that_move_while_parts_are_read_give_no_false_failure_and_arrive_m2_m3_g17(place, tmp_path):
