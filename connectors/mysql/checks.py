@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 from connectors.mysql.bounds import readable_until
+from connectors.mysql.explaining import full_scan
 from connectors.mysql.grants import writing
 from connectors.mysql.pool import Pool
 from connectors.mysql.settings import MysqlSettings
-from connectors.mysql.source import SMALL_ROWS, Source
+from connectors.mysql.source import Source
 from state.checks import Check
 from state.errors import ConfigurationError, SluicewayError
+from state.model import Window
 
+HOUR = timedelta(hours=1)
 Look = Callable[[], Awaitable[Check]]
 
 
@@ -79,14 +83,13 @@ class Checkup:
         found = f"{self._settings.cursor} is {place.column_type}"
         if place.data_type != "timestamp":
             found += ", a wall time that is read as UTC"
-        if source.relation.engine is None:
-            return Check("source_system.cursor", True, found)
-        indexed = source.relation.is_indexed(place.name)
-        found += ", with an index" if indexed else f", without an index, in about {source.relation.rows:,} rows"
-        small = source.relation.rows <= SMALL_ROWS
+        async with self._pool.questions() as session:
+            now = await session.clock()
+            scan = await full_scan(session, source.chosen.statements.count(Window(now - HOUR, now)))
+        found += f"; an hour of it is found by passing over {scan}" if scan else "; an hour of it is found quickly"
         return Check(
             "source_system.cursor",
-            indexed or small or self._settings.allow_full_scan,
+            not scan or self._settings.allow_full_scan,
             found,
             f"CREATE INDEX … ON {source.relation.sql} ({source.chosen.statements.cursor.name}), or set"
             " source_system.allow_full_scan to true.",

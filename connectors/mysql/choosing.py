@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 import pyarrow as pa
 
 from connectors.mysql.catalog import Relation
-from connectors.mysql.columns import FAMILY, Column, Declared, Kind, column
+from connectors.mysql.columns import FAMILY, Column, Declared, Kind, column, quoted
 from connectors.mysql.settings import MysqlSettings
 from connectors.mysql.statements import Place, Statements
 from state.contract import RESERVED_PREFIX, Contract
@@ -88,17 +88,20 @@ def _column(settings: MysqlSettings, declared: Declared) -> Column:
     given, source = settings.columns, declared.name
     name = given.rename.get(source, source)
     if source in given.hash or source in given.mask:
-        kept = Column(source, name, Kind.TEXT, pa.string(), "")
-        plain = column(declared, name, "binary" if FAMILY.get(declared.data_type) == "geometry" else "string")
-        return replace(kept, expression=_hidden(settings, source, plain.expression))
+        return Column(source, name, Kind.TEXT, pa.string(), _hidden(settings, declared))
     return column(declared, name, given.types.get(source), given.on_bad_value.get(name, "error"))
 
 
-def _hidden(settings: MysqlSettings, source: str, plain: str) -> str:
-    if source in settings.columns.hash:
-        return f"SHA2({plain}, 256)"
-    text = settings.columns.mask[source].encode().hex()
-    return f"IF({plain} IS NULL, NULL, CONVERT(X'{text}' USING utf8mb4))"
+def _hidden(settings: MysqlSettings, declared: Declared) -> str:
+    """What is asked for in place of the value. Text is hashed as UTF-8, whatever it is stored in; bytes as they
+    are."""
+    family, name = FAMILY.get(declared.data_type), quoted(declared.name)
+    if declared.name in settings.columns.mask:
+        text = settings.columns.mask[declared.name].encode().hex()
+        return f"IF({name} IS NULL, NULL, CONVERT(X'{text}' USING utf8mb4))"
+    if family in ("bytes", "geometry"):
+        return f"SHA2({column(declared, declared.name, 'binary').expression}, 256)"
+    return f"SHA2(CONVERT({column(declared, declared.name, 'string').expression} USING utf8mb4), 256)"
 
 
 def _cursor(settings: MysqlSettings, columns: Sequence[Column], declared: dict[str, Declared]) -> Place | None:

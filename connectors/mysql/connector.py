@@ -14,6 +14,7 @@ from datetime import datetime
 from connectors.cursor import MICROSECOND
 from connectors.mysql.bounds import readable_until
 from connectors.mysql.checks import Checkup
+from connectors.mysql.explaining import require_no_scan
 from connectors.mysql.planning import parts
 from connectors.mysql.pool import Pool
 from connectors.mysql.session import Session
@@ -55,6 +56,7 @@ class MysqlConnector:
                     found = await session.rows("counting", statements.cells(inner, width))
                     return {int(cell): int(rows) for cell, rows in found}
 
+                await require_no_scan(session, self._settings, statements.count(span))
                 await absent(session, self._settings, source)
                 rows = await session.one("counting", statements.count(span))
                 finest = statements.cursor.unit // MICROSECOND

@@ -9,11 +9,12 @@ from typing import Any
 
 from connectors.mysql.catalog import Relation, look_up
 from connectors.mysql.columns import Declared, quoted
+from connectors.mysql.explaining import INNODB, SMALL_ROWS
 from connectors.mysql.pool import Pool
 from connectors.mysql.proposing_columns import Decided, decided
 from connectors.mysql.session import Session
 from connectors.mysql.settings import MysqlSettings
-from connectors.mysql.source import INNODB, SMALL_ROWS, Source, examine
+from connectors.mysql.source import Source, examine
 from connectors.mysql.statements import LEAST
 from connectors.proposals import Access, Meaning, Proposal, Proposed, Setting, Unproposed, is_wanted, meaning
 from state.errors import ConfigurationError, ContractError
@@ -54,7 +55,8 @@ async def propose(access: Access, patterns: Sequence[str], port: Port = direct) 
         with port("source.proposals"):
             async with pool.questions() as session:
                 named = await session.rows("listing the tables of", TABLES, settings.database)
-                server = f"{'MariaDB' if session.is_mariadb else 'MySQL'} {session.server}"
+                [(version,)] = await session.rows("asking for the version of", "SELECT VERSION()")
+                server = f"{'MariaDB' if session.is_mariadb else 'MySQL'} {version}"
             judged = [
                 await _judged(pool, settings, name, kind) for name, kind in named if is_wanted(name, patterns)
             ]

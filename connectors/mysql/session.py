@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from aiomysql import DictCursor
+from aiomysql import Cursor, DictCursor
 from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from connectors.mysql.errors import explain
@@ -34,6 +34,16 @@ NO_MYSQL = (struct.error, IndexError, ValueError, AssertionError, RuntimeError, 
 
 ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+
+
+class _Rows(Cursor):  # type: ignore[misc]
+    """As the driver's, which would ask for the warnings of each statement and give them to Python's."""
+
+    async def _show_warnings(self, conn: Any) -> None: ...
+
+
+class _Table(_Rows, DictCursor):  # type: ignore[misc]
+    """Rows by column."""
 
 
 class Session:
@@ -99,23 +109,18 @@ class Session:
 
     async def rows(self, doing: str, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query; what is no whole number comes as text."""
-        connection = self.connection
-        async with (
-            self._explaining(doing, self._settings.statement_timeout_seconds + GRACE_SECONDS),
-            connection.cursor() as cursor,
-        ):
-            await cursor.execute(sql, values or None)
+        async with self._answered(_Rows, doing, sql, *values) as cursor:
             return list(await cursor.fetchall())
 
     async def table(self, doing: str, sql: str) -> list[dict[str, Any]]:
         """The rows of a query, by column."""
-        connection = self.connection
-        async with (
-            self._explaining(doing, self._settings.statement_timeout_seconds + GRACE_SECONDS),
-            connection.cursor(DictCursor) as cursor,
-        ):
-            await cursor.execute(sql)
+        async with self._answered(_Table, doing, sql) as cursor:
             return list(await cursor.fetchall())
+
+    async def fields(self, doing: str, sql: str) -> list[Any]:
+        """How the driver describes the columns of a query's answer."""
+        async with self._answered(_Rows, doing, sql) as cursor:
+            return list(cursor._result.fields)
 
     async def one(self, doing: str, sql: str, *values: Any) -> int:
         """The one number that a query gives."""
@@ -158,6 +163,17 @@ class Session:
     def explained(self, doing: str, error: BaseException) -> Exception:
         """An error of the driver for the one who runs Sluiceway."""
         return explain(self._settings, doing, error, in_snapshot=self.in_snapshot)
+
+    @asynccontextmanager
+    async def _answered(self, kind: type[Any], doing: str, sql: str, *values: Any) -> AsyncIterator[Any]:
+        """A cursor with the whole answer to a statement."""
+        connection = self.connection
+        async with (
+            self._explaining(doing, self._settings.statement_timeout_seconds + GRACE_SECONDS),
+            connection.cursor(kind) as cursor,
+        ):
+            await cursor.execute(sql, values or None)
+            yield cursor
 
     @asynccontextmanager
     async def _explaining(self, doing: str, seconds: float) -> AsyncIterator[None]:

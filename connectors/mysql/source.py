@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from connectors.mysql.catalog import Relation, declared, look_up
 from connectors.mysql.choosing import Chosen, chosen
+from connectors.mysql.columns import Declared
+from connectors.mysql.explaining import engines, require_snapshots
+from connectors.mysql.fields import declared as field
 from connectors.mysql.session import Session
 from connectors.mysql.settings import MysqlSettings
-from state.errors import ConfigurationError, ContractError, RestartAttempt
-
-INNODB = "InnoDB"
-SMALL_ROWS = 100_000
-"""Of a table that may be passed over whole for each part."""
+from state.errors import ContractError, RestartAttempt
 
 
 @dataclass(frozen=True)
@@ -24,21 +23,33 @@ class Source:
 
 
 async def examine(session: Session, settings: MysqlSettings) -> Source:
-    """Raises `ConfigurationError` as `Connector.contract` does, and for an engine that has no snapshots."""
-    relation = await look_up(session, settings, str(settings.table))
-    if settings.consistent and relation.engine not in (INNODB, None):
-        raise ConfigurationError(
-            f"{settings.what} is stored by {relation.engine}, which has no snapshots",
-            hint="Convert it to InnoDB, or set source_system.consistent to false: the proof then says so.",
-            code="engine",
-            path="source_system.consistent",
-        )
+    """Raises `ConfigurationError` as `Connector.contract` does, and for engines that have no snapshots."""
+    relation = await _relation(session, settings)
+    if settings.consistent:
+        found = {relation.engine} if relation.engine else await engines(session, relation.sql)
+        require_snapshots(settings, found)
     return Source(relation, chosen(settings, relation))
+
+
+async def _relation(session: Session, settings: MysqlSettings) -> Relation:
+    if settings.table is not None:
+        return await look_up(session, settings, settings.table)
+    sql = f"(\n{settings.query}\n) AS `query`"  # a comment in it ends with its line
+    return Relation("", sql, await _columns(session, settings, "", sql))
+
+
+async def _columns(session: Session, settings: MysqlSettings, name: str, sql: str) -> tuple[Declared, ...]:
+    """The columns as they are declared now."""
+    if settings.table is not None:
+        return await declared(session, settings, name)
+    fields = await session.fields("reading the columns of", f"SELECT * FROM {sql} LIMIT 0")
+    return tuple(field(each) for each in fields)
 
 
 async def require_same(session: Session, settings: MysqlSettings, source: Source) -> None:
     """Raise `RestartAttempt` if the columns are declared in another way now."""
-    if await declared(session, settings, source.relation.name) != source.relation.columns:
+    relation = source.relation
+    if await _columns(session, settings, relation.name, relation.sql) != relation.columns:
         raise RestartAttempt(
             f"the columns of {settings.what} were changed after they had been looked at",
             hint="Nothing to do: the next attempt compares them with the target.",
