@@ -21,6 +21,8 @@ from tests.servers.snapshots import close_snapshot, none_left_open
 
 DOCUMENTS = events(300, timedelta(seconds=20))
 PAGES = {"page_rows": 20}
+ONE_STREAM = {"slices": 1}
+"""Where a test names the n-th page of a part."""
 ONE_PART = {"source_to_stage_transfer": {"rows_per_part": 10_000, "chunk_rows": 25}}
 WITH_PIT_LIMIT = [release for release in releases() if release in (OS2, OS3)]
 
@@ -155,7 +157,7 @@ def test_pages_larger_than_the_index_allows_are_not_asked_for_row17(server, tmp_
 
 
 def test_a_snapshot_that_is_gone_is_replaced_and_none_is_mixed_with_another_row18_e4(server, tmp_path, proxy):
-    world = world_of(tmp_path, proxy, filled(server))
+    world = world_of(tmp_path, proxy, filled(server), ONE_STREAM)
     gone = []
 
     def take_away(request) -> None:
@@ -194,7 +196,7 @@ def test_one_index_of_several_that_is_deleted_or_closed_is_never_a_silent_subset
     prefix = f"several{uuid4().hex[:8]}"
     filled(server, events(150, timedelta(seconds=20)), name=f"{prefix}-a")
     other = filled(server, {f"b{n}": {"at": iso(T0), "n": n} for n in range(150)}, name=f"{prefix}-b")
-    world = world_of(tmp_path, proxy, f"{prefix}-*")
+    world = world_of(tmp_path, proxy, f"{prefix}-*", ONE_STREAM)
     call = ("DELETE", f"/{other}") if act == "delete" else ("POST", f"/{other}/_close")
     proxy.on(page, first(lambda _request: server.client.call(*call)), nth=3)
     run = world.finished()

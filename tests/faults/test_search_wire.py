@@ -38,6 +38,8 @@ from tests.servers.snapshots import none_left_open
 
 DOCUMENTS = events(300, timedelta(seconds=20))
 PAGES = {"page_rows": 20}
+ONE_STREAM = {**PAGES, "slices": 1}
+"""Where a test names the n-th page of a part."""
 ONE_PART = {"source_to_stage_transfer": {"rows_per_part": 10_000, "chunk_rows": 25}}
 EQUAL = sorted((name, document["n"]) for name, document in DOCUMENTS.items())
 
@@ -226,7 +228,7 @@ FLAGS = {
 @pytest.mark.parametrize("server", [ES8], indirect=True, ids=str)
 async def test_each_sign_of_an_incomplete_page_is_an_error_e2_e3(proxy, index, flag):
     proxy.on(page, change(FLAGS[flag]), nth=2)
-    async with reader(proxy.url, index, **PAGES) as source:
+    async with reader(proxy.url, index, **ONE_STREAM) as source:
         with pytest.raises((TransientError, RestartAttempt)):
             await read(source)
     assert len(proxy.seen(page)) == 2
@@ -234,7 +236,7 @@ async def test_each_sign_of_an_incomplete_page_is_an_error_e2_e3(proxy, index, f
 
 async def test_the_newest_snapshot_id_is_used_for_the_next_page_e1(proxy, index):
     proxy.on(page, change(put("pit_id", "a-newer-name")))
-    async with reader(proxy.url, index, **PAGES) as source:
+    async with reader(proxy.url, index, **ONE_STREAM) as source:
         with pytest.raises(SluicewayError):
             await read(source)
     assert [request.body["pit"]["id"] for request in proxy.seen(page)][1] == "a-newer-name"
@@ -242,7 +244,7 @@ async def test_the_newest_snapshot_id_is_used_for_the_next_page_e1(proxy, index)
 
 async def test_the_client_itself_never_tries_again_e10(proxy, index):
     proxy.on(page, answer(503, ERROR_503), nth=2, times=math.inf)
-    async with reader(proxy.url, index, **PAGES) as source:
+    async with reader(proxy.url, index, **ONE_STREAM) as source:
         with pytest.raises(TransientError):
             await read(source)
     assert len(proxy.seen(page)) == 2
