@@ -17,8 +17,20 @@ from multiprocessing.process import BaseProcess
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tests.lifecycle.world", "tests.lifecycle.ports", "connectors.elasticsearch.connector"]
+    [
+        "connectors.elasticsearch.connector",
+        "connectors.files.connector",
+        "loaders.duckdb.loader",
+        "pytest",
+        "state.sqlite",
+        "tests.lifecycle.ports",
+        "tests.lifecycle.world",
+        "tests.servers.search",
+        "tests.snowflake.running",
+    ]
 )
+"""What bodies need, imported once and not by each process. Nothing here starts a thread that the process forked from
+it would miss: Snowflake's connector does, so neither it nor what imports it is among them."""
 _ASKING = threading.Lock()
 
 
