@@ -18,7 +18,11 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable . --group dev --group demo
 	touch $@
 
-demo: $(VENV)/.installed ## real flights into DuckDB, killed in the middle, gone on with, proven (DEMO_ROWS=20000: fewer)
+demo: $(VENV)/.installed ## real flights and planes into DuckDB, killed in the middle, gone on with, proven (DEMO_ROWS=20000: fewer)
+	@PATH="$$PATH:/usr/sbin" command -v mariadbd >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo 'installing mariadb-server from Debian' && export DEBIAN_FRONTEND=noninteractive && apt-get update -qq \
+		&& apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 mariadb-server >/dev/null; } \
+		|| echo 'mariadb-server is not installed, and cannot be from here: the demo goes on without it'
 	@$(BIN)/sluiceway demo .demo $(if $(DEMO_ROWS),--rows $(DEMO_ROWS))
 
 check: $(VENV)/.installed ## ruff, mypy --strict, import-linter
@@ -45,7 +49,7 @@ soak: $(VENV)/.installed ## long: every crash point, kills at random moments und
 	$(PYTEST) -q -s tests/soak/soak_*.py
 
 bench: $(VENV)/.installed ## speeds and memory beside plain ways to do the same, in one run
-	@for bench in decode extract load page; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
+	@for bench in decode extract load page mysql mysql_load; do echo "== $$bench"; $(BIN)/python -m bench.$$bench || exit 1; done
 
 lock: $(VENV)/.installed ## renew the hash-locked dependencies of the image: deploy/requirements*.txt
 	@$(BIN)/python -m tests.packaging.lock

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import statistics
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from service.memory import peak_resident
+
+T = TypeVar("T")
+LOOK_SECONDS = 0.05
+"""Between two looks at the peak of a process that does not tell it itself."""
 
 
 class Measured(msgspec.Struct):
@@ -42,6 +49,26 @@ def measured(command: Sequence[object], expected: int) -> Measured:
     return found
 
 
+def watched(command: Sequence[object], rows: int) -> Measured:
+    """A process from its start to its end, its children with it; `rows`: what it is known to load."""
+    began, peak = time.perf_counter(), 0
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen([*map(str, command)], stdout=said, stderr=said) as process,
+    ):
+        while True:
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            peak = max(peak, peak_resident(process.pid))
+            time.sleep(LOOK_SECONDS)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        assert not process.returncode, said.read().decode()[-2000:]
+    return Measured(rows, wall, used.ru_utime + used.ru_stime, peak / 2**20)
+
+
 def show(found: Mapping[str, Sequence[Measured]], base: str) -> None:
     """The table; ratios to `base` are of runs of the same round."""
     print(f"{'way':10} {'wall s':>8} {'CPU s':>8} {'MiB':>6} {f'wall/{base}':>12} {f'CPU/{base}':>11}")
@@ -70,3 +97,20 @@ def markdown(found: Mapping[str, Sequence[Measured]], bases: Sequence[str]) -> N
             f"{max(lags):.0f}" if lags else "",
         ]
         print(f"| {way} |", " | ".join([*cells, *(f"{ratio:.2f}" for ratio in ratios)]), "|")
+
+
+async def with_lag(work: Awaitable[T]) -> tuple[T, float]:
+    """What `work` gives, and how late the event loop woke at worst meanwhile, in milliseconds."""
+    loop, worst = asyncio.get_running_loop(), 0.0
+
+    async def sampled() -> None:
+        nonlocal worst
+        while True:
+            before = loop.time()
+            await asyncio.sleep(0.005)
+            worst = max(worst, loop.time() - before - 0.005)
+
+    sampling = asyncio.create_task(sampled())
+    found = await work
+    sampling.cancel()
+    return found, worst * 1000

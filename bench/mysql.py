@@ -29,7 +29,7 @@ import pyarrow.parquet as pq  # noqa: E402
 import pymysql  # noqa: E402
 from pymysql.constants import COMMAND  # noqa: E402
 
-from bench.measuring import Measured, markdown, measured, tell  # noqa: E402
+from bench.measuring import Measured, markdown, measured, tell, with_lag  # noqa: E402
 from bench.mysql_flights import FIRST, PEERS, ROWS, SPACING, USER, flying, peer  # noqa: E402
 from connectors.mysql.connector import MysqlConnector  # noqa: E402
 from connectors.mysql.settings import MysqlSettings  # noqa: E402
@@ -99,23 +99,6 @@ async def read(place: Mapping[str, Any], folder: Path, span: Window, parallel: i
     await connector.aclose()
     spool.close()
     return total
-
-
-async def with_lag(work: Any) -> tuple[Any, float]:
-    """What `work` gives, and how late the event loop woke at worst meanwhile, in milliseconds."""
-    loop, worst = asyncio.get_running_loop(), 0.0
-
-    async def sampled() -> None:
-        nonlocal worst
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.005)
-            worst = max(worst, loop.time() - before - 0.005)
-
-    sampling = asyncio.create_task(sampled())
-    found = await work
-    sampling.cancel()
-    return found, worst * 1000
 
 
 def span_of(rows: int) -> Window:
