@@ -48,7 +48,7 @@ async def require_no_scan(session: Session, settings: MysqlSettings, sql: str) -
 
 
 async def engines(session: Session, relation: str) -> set[str]:
-    """The engines of all tables that a view or a query reads. Raises `ConfigurationError` if the user may not know.
+    """The engines of the tables that a view or a query reads. Raises `ConfigurationError` if that is secret.
 
     For no rows at all (LIMIT 0): else a table of one row is read at once, and its name is not in what is told.
     """

@@ -30,7 +30,8 @@ GRACE_SECONDS = 10
 """What an answer may take longer than its statement."""
 
 NO_MYSQL = (struct.error, IndexError, ValueError, AssertionError, RuntimeError, AttributeError)
-"""What the driver stumbles over where the first bytes are of another protocol."""
+"""What the driver stumbles over where bytes are of another protocol, or a file of this machine is asked for."""
+NO_ANSWER = "what the server sends is no answer to the question"
 
 ISOLATION = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 SNAPSHOT = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
@@ -182,6 +183,10 @@ class Session:
                 yield
         except (MySQLError, OSError) as error:
             said = self.explained(f"{doing} {self._settings.what}", error)
+            self.close()
+            raise said from error
+        except NO_MYSQL as error:
+            said = self.explained(f"{doing} {self._settings.what}", OperationalError(2027, NO_ANSWER))
             self.close()
             raise said from error
         except BaseException:
