@@ -29,8 +29,8 @@ _CONTEXT.set_forkserver_preload(
         "tests.snowflake.running",
     ]
 )
-"""What bodies need, imported once and not by each process. Nothing here starts a thread that the process forked from
-it would miss: Snowflake's connector does, so neither it nor what imports it is among them."""
+"""What bodies need, imported once and not by each process. Nothing here starts a thread that a forked process
+would miss: Snowflake's connector does, so neither it nor what imports it is among them."""
 _ASKING = threading.Lock()
 
 
