@@ -28,6 +28,7 @@ from tests.contract.loader_desk import (
     CONTRACT,
     NEXT,
     SCHEMA,
+    SNAPSHOT,
     attempt,
     breaking,
     desk,
@@ -112,16 +113,17 @@ def aborting(place, effect):
     [
         *(("merge", effect) for effect in ("write", "receipt", "commit")),
         *(("append", effect) for effect in ("delete", "insert", "receipt", "commit")),
+        *(("snapshot", effect) for effect in ("delete", "insert", "receipt", "commit")),
     ],
 )
 async def test_what_follows_in_a_transaction_that_is_gone_changes_nothing_g2(
     d, snowflake_place, mode, effect, after_abort
 ):
     """The worst that is conceivable: later statements commit by themselves, and COMMIT says that all is well."""
-    append = APPEND if mode == "append" else {}
-    first = d.loader(**append)
+    more = {"append": APPEND, "snapshot": SNAPSHOT}.get(mode, {})
+    first = d.loader(**more)
     await d.load(first, attempt(1), rows(("a", 1, 1), ("b", 1, 1)))
-    loader = d.loader(port=aborting(snowflake_place, f"loader.merge.{effect}"), **append)
+    loader = d.loader(port=aborting(snowflake_place, f"loader.merge.{effect}"), **more)
     staged = await d.stage(loader, attempt(2, number=2), rows(("a", 2, 2), ("c", 2, 2)))
     with settings(snowflake_place.place, after_abort=after_abort):
         with pytest.raises((TransientError, RestartAttempt, PermanentError)):
@@ -129,10 +131,10 @@ async def test_what_follows_in_a_transaction_that_is_gone_changes_nothing_g2(
         assert d.values() == {"a": 1, "b": 1}
         assert [receipt.run.number for receipt in (await first.loads("p")).receipts] == [1]
         await staged.merge()
-    assert d.values() == ({"a": 2, "c": 2} if append else {"a": 2, "b": 1, "c": 2})
+    assert d.values() == ({"a": 2, "c": 2} if more else {"a": 2, "b": 1, "c": 2})
 
 
-@pytest.mark.parametrize("more", [{}, APPEND], ids=["merge", "append"])
+@pytest.mark.parametrize("more", [{}, APPEND, SNAPSHOT], ids=["merge", "append", "snapshot"])
 async def test_rows_that_came_to_the_stage_table_after_the_gate_are_not_merged(d, snowflake_place, more):
     staged = await d.stage(d.loader(**more), attempt(1), rows(("a", 1, 1)))
     columns = "ID, AT, VERSION, VALUE, _SLUICEWAY_READ_AT, _SLUICEWAY_FILE, _SLUICEWAY_ROW"
