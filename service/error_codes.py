@@ -11,12 +11,13 @@ OTHER = "other"
 
 OF_A_RUN = """
     all_rows defect disk disk_full empty_source fenced finished foreign_rows held known live_setting newer_loaded
-    not_newest not_proven other_table over_max_percent over_max_rows over_shrink receipt retention_column rows_read
-    secret snapshot_age snapshot_closed snapshot_lost spool spool_in_use superseded swap_counts tiling unfinished
-    unknown_run unknown_runs user_function
+    not_newest not_proven other_table over_max_percent over_max_rows over_shrink quarantined_rows receipt
+    retention_column rows_read secret snapshot_age snapshot_closed snapshot_lost spool spool_in_use superseded
+    swap_counts tiling unfinished unknown_run unknown_runs user_function
 """
 OF_THE_PROOF = """
-    copied_rows footer_rows merged_rows outcomes source_count_live stage_rows staged_rows target_rows
+    copied_quarantined copied_rows footer_rows merged_quarantined merged_rows outcomes quarantine_rows
+    source_count_live stage_quarantined stage_rows staged_quarantined staged_rows target_rows
 """
 OF_SETTINGS = """
     ca_file column_type columns cursor cursor_missing cursor_range cursor_type exists invalid_config key

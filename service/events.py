@@ -90,6 +90,14 @@ class TargetCleaned(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
+class RowsSetAside(msgspec.Struct, frozen=True):
+    """A run was merged, and value policies set `rows` aside, beside the `loaded` ones: they wait to be mended."""
+
+    run: Run
+    rows: int
+    loaded: int
+
+
 class RunFinished(msgspec.Struct, frozen=True):
     """A run ended COMPLETED or SKIPPED."""
 
@@ -245,6 +253,7 @@ Event = (
     | PhaseFinished
     | CleaningFailed
     | TargetCleaned
+    | RowsSetAside
     | RunFinished
     | RunFailed
     | RunReleased

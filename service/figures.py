@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from state.model import Phase, Run
+from state.model import Manifest, Phase, Run
 
 
 def of(run: Run) -> str:
@@ -44,6 +45,14 @@ def late_rows(run: Run) -> float:
     """
     then, now = (number(run, Phase.AUDIT, name) for name in ("source_count", "source_count_live"))
     return 0 if then is None or now is None else now - then
+
+
+def touched(manifest: Manifest) -> dict[str, int]:
+    """Values that a declared policy changed, by column."""
+    total: Counter[str] = Counter()
+    for part in manifest.parts:
+        total.update(part.touched)
+    return dict(total)
 
 
 def number(run: Run, phase: Phase, name: str) -> float | None:

@@ -32,6 +32,7 @@ from service.events import (
     PhaseRetried,
     PhaseStarted,
     RowsRead,
+    RowsSetAside,
     RunClaimed,
     RunFailed,
     RunFenced,
@@ -95,6 +96,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     next_attempt_at: str = ""
     quarantined: bool | None = None
     quarantined_windows: int | None = None
+    quarantined_rows: int | None = None
     unfinished: int | None = None
     closed_until: str = ""
     loaded_until: str = ""
@@ -318,6 +320,7 @@ DETAILS: Mapping[type, Callable[[Any], Fields]] = {
     PhaseFinished: finished,
     CleaningFailed: lambda event: {"phase": event.phase.value, "message": clean(event.message)},
     TargetCleaned: cleaned,
+    RowsSetAside: lambda event: {"rows": event.loaded, "quarantined_rows": event.rows},
     RunFinished: ended,
     RunFailed: failed,
     RunReleased: lambda event: {"status": event.run.status.value},

@@ -158,6 +158,9 @@ SENDINGS = ("sent", "failed", "dropped")
 
 ACTIONS = ("backfill", "cancel", "retry", "pause", "resume", "release", "reload", OTHER)
 
+MOST_COLUMNS = 20
+"""Columns of a pipeline whose touched values have a series of their own."""
+
 PHASE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 LAG_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -181,3 +184,22 @@ def statement(verb: str) -> str:
     """The known kind of a statement that begins with `verb`, in any case."""
     word = verb.lower()
     return known(SAME_STATEMENT.get(word, word), STATEMENTS)
+
+
+class Columns:
+    """Columns that have a series: the first `MOST_COLUMNS` of a pipeline that come up, the others one together."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, set[str]] = {}
+
+    def label(self, pipeline: str, column: str) -> str:
+        """The column, or `other`."""
+        seen = self._seen.setdefault(pipeline, set())
+        if column not in seen and len(seen - {OTHER}) >= MOST_COLUMNS:
+            column = OTHER
+        seen.add(column)
+        return column
+
+    def forget(self, pipeline: str) -> Collection[str]:
+        """What the labels of a pipeline were."""
+        return self._seen.pop(pipeline, ())

@@ -32,7 +32,7 @@ from prometheus_client.exposition import choose_encoder
 from service import events
 from service import metric_words as words
 from service.error_codes import OTHER, bounded
-from service.figures import late_rows, of, rows_of, verdict_of
+from service.figures import late_rows, of, rows_of, touched, verdict_of
 from state.errors import AuditMismatch
 from state.model import Phase, Run, RunId, RunStatus
 from state.port import Port, direct
@@ -100,11 +100,14 @@ class Metrics:
         self._registry = registry or CollectorRegistry()
         self._held: dict[str, set[RunId]] = {}
         self._ends: dict[str, datetime] = {}
+        self._columns = words.Columns()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         maker = Maker(self._registry)
         self._make_pipelines(maker)
         self._make_process(maker)
+        text = "Values that policies made NULL or text."
+        self._touched = Counter("touched_values", text, (OF, "column"), namespace=PREFIX, registry=self._registry)
         self._of_pipelines = maker.of_pipelines
 
     def known(self, pipeline: str) -> None:
@@ -118,6 +121,8 @@ class Metrics:
         """Its series end; what still comes from it counts only for the process."""
         self._held.pop(pipeline, None)
         self._ends.pop(pipeline, None)
+        for column in self._columns.forget(pipeline):
+            self._touched.remove(pipeline, column)
         for metric, values in self._of_pipelines:
             for rest in values:
                 metric.remove(pipeline, *rest)
@@ -182,6 +187,7 @@ class Metrics:
         self._seconds = counter("run_phase_seconds", "Seconds spent in phases that ended.", phase=words.PHASES)
         self._retried = counter("run_retries", "Steps of runs that failed and were tried again.")
         self._audits = counter("audits", "Proofs of runs, by verdict.", validation_status=words.VERDICTS)
+        self._set_aside = counter("quarantined_rows", "Rows that value policies set aside, as they were merged.")
         self._late = counter("late_rows", "Rows that turned up in a range after it was read, as audits saw them.")
         self._leftovers = counter("cleanings_failed", "Clean-ups that left something behind.")
         self._repaired = counter("repaired_runs", "Runs that were taken over from receipts in the target.")
@@ -243,6 +249,7 @@ class Metrics:
             events.PhaseRetried: self._retried_step,
             events.PhaseFinished: self._phase_finished,
             events.CleaningFailed: lambda event: self._count(self._leftovers, of(event.run)),
+            events.RowsSetAside: lambda event: self._count(self._set_aside, of(event.run), by=event.rows),
             events.RunFinished: self._run_finished,
             events.RunFailed: self._run_failed,
             events.RunReleased: lambda event: self._ended(event.run, "released"),
@@ -297,6 +304,9 @@ class Metrics:
             self._count(self._rows, of(run), stage, by=rows)
         if phase is Phase.SOURCE_TO_STAGE_TRANSFER:
             self._count(self._bytes, of(run), by=sum(chunk.bytes for chunk in run.manifest.chunks))
+        if phase is Phase.STAGE_TO_TARGET_TRANSFER:
+            for column, values in touched(run.manifest).items():
+                self._count(self._touched, of(run), self._columns.label(of(run), column), by=values)
         if phase is Phase.AUDIT:
             if (verdict := verdict_of(run)) in words.VERDICTS:
                 self._count(self._audits, of(run), verdict)

@@ -27,6 +27,7 @@ from service.events import (
     PhaseRetried,
     PhaseStarted,
     RowsRead,
+    RowsSetAside,
     RunClaimed,
     RunFailed,
     RunFenced,
@@ -59,6 +60,8 @@ def sentence(event: Event) -> str:
         case TargetCleaned(run=run, found=found, before=before, dry_run=dry_run):
             rows = f"{found.matching:,} of {found.total:,} target rows, older than {show_instant(before)}"
             return f"{run.name}: " + (f"would remove {rows} (dry run)" if dry_run else f"removed {rows}")
+        case RowsSetAside(run=run, rows=rows, loaded=loaded):
+            return f"{run.name}: {rows:,} rows set aside, {loaded:,} loaded"
     return ending(event)
 
 

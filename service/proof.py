@@ -3,6 +3,10 @@
     source count → rows read → footers → staged files → rows copied → stage rows
                  → distinct keys → inserted + updated + older + unchanged → target rows
 
+Rows that a value policy sets aside leave the chain after `rows read`, and have one of their own:
+
+    quarantined rows → staged files → rows copied → stage rows → rows of the quarantine table
+
 Equal links prove that nothing was lost and nothing came twice. A link that nobody can count says so; a
 link that a user's function vouches for is `asserted`. Neither is ever filled in from its neighbour.
 """
@@ -21,6 +25,10 @@ from state.model import Manifest, MergeCounts, ValidationStatus
 ASSERTED = "asserted"
 SWITCHED_OFF = "the merge is switched off"
 NOT_OFFERED = "source offers no count"
+SET_ASIDE = "quarantined_rows"
+"""The link of the rows that a policy sets aside: `rows_read` less these are those that are loaded."""
+BRANCHES = ("staged_quarantined", "merged_quarantined")
+"""Links that are not counted against the one before them: the chain of rows set aside stands beside the other."""
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -67,11 +75,19 @@ HINTS = {
     "merged_rows": "The merge saw another number of stage rows than are there. Retry reads the window again.",
     "outcomes": "The merge counted keys twice or not at all. Please report this as a defect.",
     "target_rows": "Rows that this run merged are gone from the target. Retry reads the window again.",
+    "staged_quarantined": "A staged file of rows set aside is missing or was changed. Retry reads them again.",
+    "copied_quarantined": "COPY loaded other rows set aside than the files hold. Retry reads the window again.",
+    "stage_quarantined": "Rows set aside were removed from the stage, or added. Retry reads the window again.",
+    "merged_quarantined": "The merge set other rows aside than are in the stage. Retry reads the window again.",
+    "quarantine_rows": "Rows that this run set aside are gone from the quarantine table. Retry reads them again.",
 }
 
 
-def transfer_links(manifest: Manifest, counts: Counts, copied: int | None, *, asserted: int | None) -> list[Link]:
-    """The chain up to the stage table. `copied`: rows that COPY reported. `asserted`: a user's stage count."""
+def transfer_links(
+    manifest: Manifest, counts: Counts, copied: int | None, copied_aside: int | None = 0, *, asserted: int | None
+) -> list[Link]:
+    """The chain up to the stage table. `copied`: rows that COPY reported, `copied_aside`: the same of those that
+    are set aside. `asserted`: a user's stage count."""
     if asserted is not None:
         return [
             Link("source_count", None, None, ASSERTED),
@@ -80,13 +96,43 @@ def transfer_links(manifest: Manifest, counts: Counts, copied: int | None, *, as
         ]
     kinds = "+".join(sorted({part.kind.value for part in manifest.parts}))
     source, read = manifest.source_count, sum(part.rows_read for part in manifest.parts)
+    set_aside = [Link(SET_ASIDE, manifest.quarantined, None, "footers")] if manifest.side_chunks else []
     return [
         Link("source_count", source, None, kinds if source is not None else NOT_OFFERED),
         Link("rows_read", read, source, "reader"),
-        Link("footer_rows", manifest.rows, read, "footers"),
+        *set_aside,
+        Link("footer_rows", manifest.rows, read - manifest.quarantined, "footers"),
         Link("staged_rows", counts.staged_rows, manifest.rows, counts.staged_how),
         Link("copied_rows", copied, counts.staged_rows, "COPY"),
         Link("stage_rows", counts.stage_rows, copied, "query"),
+        *side_links(manifest, counts, copied_aside),
+    ]
+
+
+def side_links(manifest: Manifest, counts: Counts, copied: int | None) -> list[Link]:
+    """The chain of the rows that are set aside, up to their stage table; none where there are none."""
+    if not manifest.side_chunks:
+        return []
+    return [
+        Link("staged_quarantined", counts.staged_aside, manifest.quarantined, counts.staged_how),
+        Link("copied_quarantined", copied, counts.staged_aside, "COPY"),
+        Link("stage_quarantined", counts.stage_aside, copied, "query"),
+    ]
+
+
+def quarantine_links(merged: MergeCounts, counts: Counts) -> list[Link]:
+    """The rest of it. A run that merged since may have read the span again, and told its rows anew."""
+    if not merged.quarantined and not counts.stage_aside:
+        return []
+    again = counts.read_again
+    return [
+        Link("merged_quarantined", merged.quarantined, counts.stage_aside, "query in the merge"),
+        Link(
+            "quarantine_rows",
+            counts.quarantine_rows,
+            None if again else merged.quarantined,
+            "query, after a later run" if again else "query",
+        ),
     ]
 
 
@@ -98,6 +144,7 @@ def target_links(merged: MergeCounts, counts: Counts) -> list[Link]:
         Link("distinct_keys", merged.distinct_keys, None, "query in the merge"),
         Link("outcomes", outcomes, merged.distinct_keys, "inserted + updated + older + unchanged"),
         Link("target_rows", counts.target_rows, merged.distinct_keys, "query"),
+        *quarantine_links(merged, counts),
     ]
 
 

@@ -73,7 +73,7 @@ def report(run: Run, now: datetime) -> RunReport:
         validation_status=figures.get("validation_status"),
         broken_link=figures.get("broken_link"),
         proof=tuple(figures.get("proof") or ()),
-        files=tuple(msgspec.to_builtins(chunk) for chunk in run.manifest.chunks),
+        files=tuple(msgspec.to_builtins(chunk) for chunk in run.manifest.files),
         failure=run.failure,
         advice=advice(run, now),
     )

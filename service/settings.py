@@ -113,6 +113,12 @@ class SourceToStage(PhaseSettings):
     snapshot_max_age_seconds: Seconds = 900.0
     """Seconds that one part may take in its snapshot; one that stalls longer is given up and read again. Default
     900: old snapshots weigh on a source."""
+    max_quarantined_rows: Annotated[int, Field(strict=True, ge=0)] = 1_000
+    """Rows of a run that value policies may set aside; with more, nothing is merged and an operator decides.
+    Default 1,000: some bad rows are data to mend, thousands are a source that has changed."""
+    max_quarantined_percent: Percent = 100.0
+    """The same in percent of the rows that were read. Default 100, no bound: in a window of three rows one is
+    many."""
 
 
 class CountTolerances(Group):

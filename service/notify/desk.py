@@ -14,6 +14,7 @@ from service.events import (
     FreshnessBack,
     FreshnessMissed,
     Looked,
+    RowsSetAside,
     RunClaimed,
     RunFailed,
     RunFenced,
@@ -28,6 +29,7 @@ from service.notify.notice import (
     of_catching_up,
     of_lateness,
     of_receipts,
+    of_rows_set_aside,
     of_run,
 )
 from service.notify.settings import Kind, Notifications
@@ -38,7 +40,14 @@ BURST = 5
 """Notifications of a pipeline that may go out one right after another."""
 TROUBLES, BATCHES = 300, 50
 """What is remembered of a pipeline at most; the oldest is forgotten first."""
-WORST_FIRST: tuple[Kind, ...] = ("audit_mismatch", "quarantined", "freshness_missed", "failed", "recovered")
+WORST_FIRST: tuple[Kind, ...] = (
+    "audit_mismatch",
+    "quarantined",
+    "freshness_missed",
+    "failed",
+    "rows_set_aside",
+    "recovered",
+)
 FOR_AN_OPERATOR = ("audit_mismatch", "quarantined")
 
 Subject = Window | None
@@ -121,6 +130,13 @@ class Desk:
                 self._looked(event, clock)
             case FreshnessMissed():
                 self._late(event, clock)
+            case _:
+                self._hear_seldom(event, clock)
+
+    def _hear_seldom(self, event: Event, clock: float) -> None:
+        match event:
+            case RowsSetAside(run=run):
+                self._set_aside(event, run, clock)
             case FreshnessBack() if self._ended(None):
                 self._mended(None, of_catching_up(self._pipeline), None, clock)
 
@@ -167,6 +183,12 @@ class Desk:
         kind = self._kind(failure, quarantined=run.quarantined_at is not None)
         if kind is not None:
             self._broken(run.window, self._trouble(kind, run, failure), clock)
+
+    def _set_aside(self, event: RowsSetAside, run: Run, clock: float) -> None:
+        """Told once; nothing is broken, so nothing ends."""
+        if "rows_set_aside" in self._told.on:
+            account = of_rows_set_aside(event, self._same_config)
+            self._put(Alike("rows_set_aside"), run.window, affected(run), account, clock, again=False)
 
     def _late(self, event: FreshnessMissed, clock: float) -> None:
         if "freshness_missed" in self._told.on:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from service.events import FreshnessMissed
+from service.events import FreshnessMissed, RowsSetAside
 from service.notify.settings import Kind
 from service.report import Advice, RunReport, described
 from service.views_of_run import advice_rows, told_rows
@@ -26,6 +26,7 @@ SAID: dict[Kind, str] = {
     "audit_mismatch": "the proof does not hold",
     "freshness_missed": "behind",
     "recovered": "recovered",
+    "rows_set_aside": "loaded, but for rows that were set aside",
 }
 
 
@@ -101,6 +102,21 @@ def of_run(run: Run, same_config: str) -> Account:
     )
     advice = msgspec.structs.replace(told.advice, do=shown(told.advice.do))
     return Account(shortened(told_rows(told)), advice, failure)
+
+
+def of_rows_set_aside(event: RowsSetAside, same_config: str) -> Account:
+    """What is told of a run whose policies set rows aside."""
+    run = event.run
+    start, end = show_instant(run.window.start), show_instant(run.window.end)
+    advice = Advice(
+        f"{event.loaded:,} rows are merged and proven; those set aside are whole in the quarantine table.",
+        "Mended rows leave it when their window is loaded again.",
+        "Look at them in the table that ends with __SLUICEWAY_QUARANTINE, mend the source, then:",
+        f"sluiceway backfill --from {start} --to {end}{same_config}",
+    )
+    what = f"{event.rows:,} rows do not fit their columns, and a policy set them aside"
+    where = f"{run.id.pipeline}, window {run.window}"
+    return Account(shortened([("what", what), ("where", where), *advice_rows(advice)]), advice)
 
 
 def of_lateness(event: FreshnessMissed, same_config: str) -> Account:

@@ -14,7 +14,7 @@ from state.settings import Group, Secret
 DAY_SECONDS = 86400
 PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 
-Kind = Literal["failed", "quarantined", "recovered", "audit_mismatch", "freshness_missed"]
+Kind = Literal["failed", "quarantined", "recovered", "audit_mismatch", "freshness_missed", "rows_set_aside"]
 Email = Annotated[str, Field(pattern=r"^[^@\s<>\"(),:;\[\\\]]+@[^@\s<>\"(),:;\[\\\]]+\.[^@\s<>\"(),:;\[\\\]]+$")]
 Name = Annotated[str, Field(min_length=1)]
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
@@ -82,10 +82,10 @@ class Notifications(Group):
     """Addresses that get a mail, all the same one; needs `smtp`. Default none."""
     smtp: Smtp | None = None
     """The server that mails are handed to. Default none."""
-    on: tuple[Kind, ...] = ("quarantined", "audit_mismatch", "freshness_missed", "recovered")
+    on: tuple[Kind, ...] = ("quarantined", "audit_mismatch", "freshness_missed", "rows_set_aside", "recovered")
     """What is told. A broken proof is told as audit_mismatch, or as quarantined where only that is named;
-    recovered only after something that was told. Default all but failed: a failure that goes on by itself needs
-    nobody."""
+    rows_set_aside of a window that is loaded but for rows in the quarantine table; recovered only after something
+    that was told. Default all but failed: a failure that goes on by itself needs nobody."""
     gather_seconds: WholeSeconds = 10
     """Seconds that a notification waits for others like it, which then go out as one with their number. Default
     10: an outage fails many windows at once."""

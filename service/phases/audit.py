@@ -13,7 +13,9 @@ import msgspec
 
 from loaders.base import Held
 from service.bench import Bench
+from service.phases.copying import copied_of
 from service.phases.outcome import Outcome, recorded
+from service.phases.setting_aside import policy_figures
 from service.proof import (
     ASSERTED,
     SWITCHED_OFF,
@@ -34,7 +36,7 @@ async def perform(bench: Bench) -> Outcome:
     run, staged = bench.run, recorded(bench.run)
     table, asserted = staged.get("stage_table"), staged.get("asserted_count")
     counts = await bench.loader.counts(bench.attempt, run.manifest, table)
-    links = transfer_links(run.manifest, counts, staged.get("copied_rows"), asserted=asserted)
+    links = transfer_links(run.manifest, counts, *copied_of(staged), asserted=asserted)
     if run.receipt is not None:
         links += target_links(run.receipt.counts, counts)
         target_count = counts.target_rows
@@ -55,6 +57,7 @@ async def perform(bench: Bench) -> Outcome:
             "stage_count": counts.stage_rows,
             "target_count": target_count,
             **merge_figures(bench),
+            **policy_figures(run.manifest),
             **figures(proof),
         }
     )

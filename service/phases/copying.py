@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -24,7 +25,13 @@ async def copy_to_stage(bench: Bench) -> Copied:
 
 def copy_figures(bench: Bench, copied: Copied) -> dict[str, Any]:
     """What the drive row keeps of a COPY."""
-    return {"stage_table": copied.table, "stage_token": bench.attempt.token, "copied_rows": copied.rows}
+    aside = {"copied_quarantined": copied.quarantined} if copied.aside else {}
+    return {"stage_table": copied.table, "stage_token": bench.attempt.token, "copied_rows": copied.rows, **aside}
+
+
+def copied_of(figures: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """Rows that a COPY reported, and those of them that are set aside, from what the drive row keeps."""
+    return figures.get("copied_rows"), figures.get("copied_quarantined")
 
 
 async def adopt_stage(bench: Bench, asserted: int) -> dict[str, Any]:

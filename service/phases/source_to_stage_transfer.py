@@ -7,9 +7,9 @@ snapshot; parts that are done stay done, whichever attempt read them.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
@@ -20,9 +20,11 @@ from connectors.base import Snapshot
 from loaders.parquet import ChunkLimits, ChunkWriter
 from service.bench import Bench
 from service.events import PartRead, RowsRead
+from service.figures import touched
 from service.parallel import each
 from service.phases.copying import copy_figures, copy_to_stage
 from service.phases.outcome import Outcome
+from service.phases.setting_aside import Allowance, TooManySetAside, policy_figures
 from service.retry import PART_ERRORS, retrying
 from state.contract import ASIDE, Contract
 from state.errors import RestartAttempt
@@ -37,15 +39,19 @@ async def perform(bench: Bench) -> Outcome:
         await whole_range(bench, contract)
     parts = bench.run.manifest.parts
     unread = [number for number, part in enumerate(parts) if not part.is_read]
+    settings = bench.config.phases.source_to_stage_transfer
+    allowance = Allowance(settings, bench.run)
 
     async def read(number: int) -> None:
-        await read_and_checkpoint(bench, contract, number)
+        await read_and_checkpoint(bench, contract, number, allowance)
 
-    await each(while_working(bench, unread), bench.config.phases.source_to_stage_transfer.parallel_parts, read)
-    bench.go_on()
     try:
+        await each(while_working(bench, unread), settings.parallel_parts, read)
+        bench.go_on()
+        allowance.require(bench.run.manifest)
         copied = await copy_to_stage(bench)
-    except RestartAttempt:  # a staged file is gone or is not what was put there: read its part again
+    except (RestartAttempt, TooManySetAside):
+        # a staged file is gone or is not what was put there, or the source has to be mended: read it again
         await bench.lease.checkpoint(unread_again)
         raise
     manifest = bench.run.manifest
@@ -57,6 +63,7 @@ async def perform(bench: Bench) -> Outcome:
             "parts": len(manifest.parts),
             "parts_read_before": len(parts) - len(unread),
             "touched": touched(manifest),
+            **policy_figures(manifest),
             **copy_figures(bench, copied),
         }
     )
@@ -73,23 +80,25 @@ async def whole_range(bench: Bench, contract: Contract) -> None:
     await bench.lease.checkpoint(lambda run: msgspec.structs.replace(run, manifest=manifest))
 
 
-async def read_and_checkpoint(bench: Bench, contract: Contract, number: int) -> None:
+async def read_and_checkpoint(bench: Bench, contract: Contract, number: int, allowance: Allowance) -> None:
     """Read part `number` until it is complete, and put it into the manifest of the drive row."""
     span = bench.run.manifest.parts[number].range
-    part = await retrying(
-        lambda: read_part(bench, contract, number, span), bench.retry, bench.on_retry(HERE), errors=PART_ERRORS
-    )
+
+    async def once() -> Part:
+        return await read_part(bench, contract, number, span, allowance)
+
+    part = await retrying(once, bench.retry, bench.on_retry(HERE), errors=PART_ERRORS)
     run = await bench.lease.checkpoint(lambda run: with_part(run, number, part))
     done = sum(part.is_read for part in run.manifest.parts)
     bench.emit(PartRead(run, part, done, len(run.manifest.parts)))
 
 
-async def read_part(bench: Bench, contract: Contract, number: int, span: Window) -> Part:
+async def read_part(bench: Bench, contract: Contract, number: int, span: Window, allowance: Allowance) -> Part:
     """One part, its chunks staged, or `RestartAttempt` if its snapshot grew older than it may."""
     seconds = bench.config.phases.source_to_stage_transfer.snapshot_max_age_seconds
     try:
         async with asyncio.timeout(seconds) as limit:
-            return await read_in_snapshot(bench, contract, number, span)
+            return await read_in_snapshot(bench, contract, number, span, allowance)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -101,7 +110,9 @@ async def read_part(bench: Bench, contract: Contract, number: int, span: Window)
         ) from None
 
 
-async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: Window) -> Part:
+async def read_in_snapshot(
+    bench: Bench, contract: Contract, number: int, span: Window, allowance: Allowance
+) -> Part:
     """One part inside one snapshot, its chunks staged. Raises `RestartAttempt` if a row is missing or too many."""
     settings = bench.config.phases.source_to_stage_transfer
     prefix = f"{bench.run.id.pipeline}/{bench.run.id.hash}/p{number:05d}"
@@ -118,7 +129,8 @@ async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: 
         chunks(contract, prefix, snapshot.read_at) as writer,
         chunks(ASIDE, f"{prefix}-aside", snapshot.read_at) as aside,
     ):
-        rows = await pour(bench, snapshot, writer, aside)
+        allowance.begin(number)
+        rows = await pour(bench, snapshot, writer, Side(aside, number, allowance))
         require_all(span, rows, snapshot.count)
         return Part(
             span,
@@ -132,24 +144,40 @@ async def read_in_snapshot(bench: Bench, contract: Contract, number: int, span: 
         )
 
 
-async def pour(bench: Bench, snapshot: Snapshot, writer: ChunkWriter, aside: ChunkWriter) -> int:
-    """All batches into the writer, rows that a policy sets aside into the other; returns the rows that came."""
+@dataclass(frozen=True)
+class Side:
+    """Where rows that a policy sets aside go, for part `number`."""
+
+    writer: ChunkWriter
+    number: int
+    allowance: Allowance
+
+    async def take(self, snapshot: Snapshot) -> int:
+        """Rows that were set aside since the last time, into their chunks; returns how many."""
+        rows = snapshot.quarantined()
+        if rows is None:
+            return 0
+        self.allowance.add(self.number, rows)
+        await self.writer.write(rows)
+        return int(rows.num_rows)
+
+
+async def pour(bench: Bench, snapshot: Snapshot, writer: ChunkWriter, side: Side) -> int:
+    """All batches into the writer, rows that a policy sets aside beside it; returns the rows that came."""
     rows = 0
 
-    async def take() -> int:
-        bad = snapshot.quarantined()
-        if bad is None:
-            return 0
-        await aside.write(bad)
-        return int(bad.num_rows)
+    def came(more: int) -> None:
+        nonlocal rows
+        rows += more
+        bench.emit(RowsRead(bench.run, more))
 
     async with aclosing(snapshot.batches()) as batches:
         async for batch in batches:
             await writer.write(batch)
-            came = batch.num_rows + await take()
-            rows += came
-            bench.emit(RowsRead(bench.run, came))
-    return rows + await take()
+            came(batch.num_rows + await side.take(snapshot))
+    if last := await side.take(snapshot):
+        came(last)
+    return rows
 
 
 def require_all(span: Window, rows: int, count: int | None) -> None:
@@ -172,11 +200,3 @@ def unread_again(run: Run) -> Run:
     """`run` with its parts as they were cut, none of them read."""
     parts = tuple(Part(part.range) for part in run.manifest.parts)
     return msgspec.structs.replace(run, manifest=msgspec.structs.replace(run.manifest, parts=parts))
-
-
-def touched(manifest: Manifest) -> dict[str, int]:
-    """Values that a declared policy changed, by column."""
-    total: Counter[str] = Counter()
-    for part in manifest.parts:
-        total.update(part.touched)
-    return dict(total)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from service.bench import Bench
-from service.phases.copying import copy_figures, copy_to_stage, with_copy
+from service.events import RowsSetAside
+from service.phases.copying import copied_of, copy_figures, copy_to_stage, with_copy
 from service.phases.outcome import Outcome, recorded
 from service.proof import judge, transfer_links
 from state.errors import ReceiptMismatch
@@ -24,6 +25,8 @@ async def perform(bench: Bench) -> Outcome:
         table = await proven_stage_table(bench)
         bench.lease.require()
         receipt = await bench.loader.merge(bench.attempt, run.manifest, await bench.contract(), table, identity)
+    if receipt.counts.quarantined:
+        bench.emit(RowsSetAside(run, receipt.counts.quarantined, receipt.counts.stage_rows))
     counts = {**msgspec.structs.asdict(receipt.counts), "duplicates": receipt.counts.duplicates}
     return Outcome({**counts, "receipt_token": receipt.token, "taken_over": taken_over}, receipt=receipt)
 
@@ -56,12 +59,11 @@ async def proven_stage_table(bench: Bench) -> str:
     figures = recorded(bench.run)
     table, asserted = figures["stage_table"], figures.get("asserted_count")
     counts = await bench.loader.counts(bench.attempt, bench.run.manifest, table)
-    copied = figures.get("copied_rows")
-    proof = judge(transfer_links(bench.run.manifest, counts, copied, asserted=asserted))
+    proof = judge(transfer_links(bench.run.manifest, counts, *copied_of(figures), asserted=asserted))
     if proof.broken is not None and figures.get("stage_token") != bench.attempt.token and asserted is None:
         copy = await copy_to_stage(bench)
         counts = await bench.loader.counts(bench.attempt, bench.run.manifest, copy.table)
-        proof = judge(transfer_links(bench.run.manifest, counts, copy.rows, asserted=None))
+        proof = judge(transfer_links(bench.run.manifest, counts, copy.rows, copy.quarantined, asserted=None))
         table, again = copy.table, copy_figures(bench, copy)
         await bench.lease.checkpoint(lambda run: with_copy(run, again))
     proof.require()

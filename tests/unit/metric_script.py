@@ -32,6 +32,7 @@ from service.events import (
     PhaseStarted,
     PipelineAdded,
     RowsRead,
+    RowsSetAside,
     RunClaimed,
     RunFailed,
     RunFenced,
@@ -93,9 +94,9 @@ def with_figures(of: Run, phase: Phase, **figures: Any) -> Run:
 
 
 def read(of: Run) -> Run:
-    """`of` after phase 3: two parts, three chunks, 100 rows in 1,100 bytes, all copied."""
+    """`of` after phase 3: two parts, three chunks, 100 rows in 1,100 bytes, all copied; two values touched."""
     first = Part(of.window, (Chunk("a", 40, 500, ""), Chunk("b", 20, 200, "")), 60, 60)
-    second = Part(of.window, (Chunk("c", 40, 400, ""),), 40, 40)
+    second = Part(of.window, (Chunk("c", 40, 400, ""),), 40, 40, touched={"day": 2})
     done = with_figures(of, P3, rows=100, bytes=1_100, chunks=3, parts=2, copied_rows=100)
     return msgspec.structs.replace(done, manifest=Manifest((first, second)))
 
@@ -159,6 +160,7 @@ def whole_run(pipeline: str = "flights", number: int = 0) -> list[Event]:
         PhaseRetried(begun, P3, 1, timedelta(seconds=1), "transient", "429", "too busy"),
         RowsRead(begun, 40),
         finished(read(begun), P3, 4.0),
+        RowsSetAside(begun, 4, 100),
         finished(merged(read(begun)), P4, 2.0),
         finished(audited(merged(read(begun))), P5, 0.25),
         CleaningFailed(begun, P6, "a file is left"),
@@ -251,6 +253,8 @@ def of_flights() -> dict[Key, float]:
         **{mine("run_phase_seconds_total", phase=phase): spent for phase, spent in took.items()},
         mine("run_retries_total"): 2,
         **{mine("audits_total", validation_status=v): 1 for v in ("passed", "drift", "unproven", "failed")},
+        mine("quarantined_rows_total"): 4,
+        mine("touched_values_total", column="day"): 2,
         mine("late_rows_total"): 4,
         mine("cleanings_failed_total"): 1,
         mine("repaired_runs_total"): 3,

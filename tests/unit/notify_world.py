@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from service.events import Looked, RunClaimed, RunFailed, RunFinished
+from service.events import Looked, RowsSetAside, RunClaimed, RunFailed, RunFinished
 from service.notify.settings import Notifications
 from state.model import Failure, Phase, Run, RunId, RunKind, RunStatus, Window, run_name
 
 START = datetime(2025, 11, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-ALL = ("failed", "quarantined", "recovered", "audit_mismatch", "freshness_missed")
+ALL = ("failed", "quarantined", "recovered", "audit_mismatch", "freshness_missed", "rows_set_aside")
 
 
 def window(n: int) -> Window:
@@ -53,6 +53,10 @@ def quarantined(
 
 def finished(n: int = 0, number: int = 1, pipeline: str = "flights") -> RunFinished:
     return RunFinished(run(n, number, pipeline, status=RunStatus.COMPLETED))
+
+
+def set_aside(n: int = 0, number: int = 1, pipeline: str = "flights") -> RowsSetAside:
+    return RowsSetAside(run(n, number, pipeline), 3, 1_000)
 
 
 def claimed(event: RunFailed, **fields: object) -> RunClaimed:

@@ -14,6 +14,7 @@ from service.log_line import LOG_RECORD, NAMES, Line
 from service.metric_words import ROWS
 from service.metrics import Metrics
 from tests.servers.prometheus import Prometheus
+from tests.unit.metric_script import whole_run
 
 DOCS = Path(__file__).parents[2] / "docs"
 SERIES_ROW = re.compile(r"^\| `(sluiceway_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
@@ -31,7 +32,8 @@ def documented() -> dict[str, tuple[str, frozenset[str]]]:
 
 def there() -> dict[str, tuple[str, frozenset[str]]]:
     metrics = Metrics()
-    metrics.hear(PipelineAdded("p"))
+    for event in [PipelineAdded("p"), *whole_run("p")]:
+        metrics.hear(event)
     found = {}
     for family in text_string_to_metric_families(metrics.text()[0].decode()):
         if family.name.startswith("sluiceway_"):

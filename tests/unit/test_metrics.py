@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import get_args
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as of_text
@@ -16,17 +17,19 @@ from service import metric_words
 from service.events import Event, Looked, PipelineAdded, PipelineRemoved, RowsRead, RunFinished
 from service.metrics import Metrics
 from state.errors import SluicewayError, TransientError
-from state.model import Phase, RunStatus, ValidationStatus
+from state.model import Manifest, Phase, RunStatus, ValidationStatus
 from tests.servers.prometheus import lint
 from tests.unit.metric_script import (
     HOUR,
     P3,
+    P4,
     P5,
     START,
     Key,
     audited,
     finished,
     key,
+    merged,
     of_flights,
     of_phases,
     of_process,
@@ -116,9 +119,26 @@ def test_labels_have_few_names_and_no_ids_o3():
     for name, labels in series(told(*whole_story())):
         assert {label for label, _ in labels} - {"le"} <= {
             *("pipeline", "result", "stage", "phase", "class", "code", "validation_status", "event"),
-            *("kind", "channel", "action", "version"),
+            *("kind", "channel", "action", "version", "column"),
         }, name
         assert not any("run1" in value or "2025" in value for _, value in labels)
+
+
+def test_columns_whose_values_are_touched_have_a_series_each_up_to_20_and_the_rest_one_o3():
+    metrics = told(PipelineAdded("flights"))
+    for _ in range(2):
+        done = merged(read(run()))
+        [first, second] = done.manifest.parts
+        second = msgspec.structs.replace(second, touched={f"c{number:02d}": 1 for number in range(25)})
+        done = msgspec.structs.replace(done, manifest=Manifest((first, second)))
+        metrics.hear(finished(done, P4, 1.0))
+    found = {labels: value for (name, labels), value in series(metrics).items() if "touched" in name}
+    names = [dict(labels)["column"] for labels in found]
+    assert sorted(names) == sorted([*(f"c{number:02d}" for number in range(20)), "other"])
+    assert found[(("column", "c00"), ("pipeline", "flights"))] == 2
+    assert found[(("column", "other"), ("pipeline", "flights"))] == 10
+    metrics.hear(PipelineRemoved("flights"))
+    assert not any("touched_values_total" in name for name, _ in series(metrics))
 
 
 def test_promtool_finds_nothing_to_complain_about_o1():

@@ -22,6 +22,7 @@ from tests.unit.notify_world import (
     looked,
     quarantined,
     run,
+    set_aside,
     settings,
     window,
 )
@@ -61,6 +62,7 @@ class Told:
         (quarantined(), "quarantined 1"),
         (quarantined(why=BROKEN), "audit_mismatch 1"),
         (BEHIND, "freshness_missed 0"),
+        (set_aside(), "rows_set_aside 1"),
     ],
 )
 def test_each_kind_is_told_where_it_is_asked_for_and_nowhere_else(event, kind):
@@ -69,6 +71,13 @@ def test_each_kind_is_told_where_it_is_asked_for_and_nowhere_else(event, kind):
     assert Told(on=ALL).hear(event) == [kind]
     others = [other for other in ALL if other != word and (word, other) != ("audit_mismatch", "quarantined")]
     assert Told(on=others).hear(event) == []
+
+
+def test_rows_set_aside_are_told_once_and_nothing_recovers_from_it():
+    told = Told()
+    assert told.hear(set_aside()) == ["rows_set_aside 1"]
+    assert told.after(60).hear(finished(), looked()) == []
+    assert told.hear(set_aside(number=2), set_aside(1)) == ["rows_set_aside 2"]
 
 
 def test_a_broken_proof_is_told_as_quarantined_where_only_that_is_asked_for():

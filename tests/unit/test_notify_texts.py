@@ -21,7 +21,7 @@ from service.notify.slack import SECTION, message
 from service.notify.webhook import Body, body_of, header, signed
 from state.errors import ConfigurationError
 from state.settings import Secret
-from tests.unit.notify_world import START, failure, finished, quarantined, settings
+from tests.unit.notify_world import START, failure, finished, quarantined, set_aside, settings
 
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The example key of https://www.standardwebhooks.com."""
@@ -32,6 +32,16 @@ def told(*events: object, **fields: object) -> Notice:
     for event in events:
         desk.hear(event, settings(**fields), 0.0)
     return desk.due(settings(**fields), 0.0)[-1].notice
+
+
+def test_rows_set_aside_are_told_with_their_number_their_place_and_what_to_do():
+    notice = told(set_aside())
+    assert notice.title.endswith("loaded, but for rows that were set aside")
+    said = dict(notice.rows)
+    assert said["what"] == "3 rows do not fit their columns, and a policy set them aside"
+    assert said["data"].startswith("1,000 rows are merged and proven")
+    assert "__SLUICEWAY_QUARANTINE" in said["do"]
+    assert "sluiceway backfill --from 2025-11-15T00:00Z --to 2025-11-15T01:00Z" in said["do"]
 
 
 def test_slack_gets_a_heading_a_section_for_each_line_and_the_same_as_text():

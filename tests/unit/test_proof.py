@@ -54,6 +54,58 @@ def test_every_link_that_differs_is_named_g16(link, change):
         broken.require()
 
 
+SET_ASIDE = Manifest(
+    (msgspec.structs.replace(PART, source_count=13, rows_read=13, aside=(Chunk("q", 3, 1, "00"),)),)
+)
+MORE_READ = Manifest((msgspec.structs.replace(SET_ASIDE.parts[0], rows_read=14, source_count=14),))
+SIDE_COUNTS = msgspec.structs.replace(COUNTS, staged_aside=3, stage_aside=3, quarantine_rows=3)
+SIDE_MERGED = msgspec.structs.replace(MERGED, quarantined=3)
+
+
+def with_rows_set_aside(manifest=SET_ASIDE, counts=SIDE_COUNTS, merged=SIDE_MERGED, copied_aside=3):
+    links = transfer_links(manifest, counts, 10, copied_aside, asserted=None)
+    return judge([*links, *target_links(merged, counts)])
+
+
+def test_rows_set_aside_have_links_of_their_own_and_read_is_loaded_and_quarantined_g16():
+    found = with_rows_set_aside()
+    assert found.status is ValidationStatus.PASSED
+    counted = {link.name: (link.count, link.expected) for link in found.links}
+    assert [counted[name] for name in ("source_count", "rows_read", "quarantined_rows", "footer_rows")] == [
+        (13, None),
+        (13, 13),
+        (3, None),
+        (10, 10),
+    ]
+    assert not any("quarantine" in link.name for link in proof().links)
+
+
+@pytest.mark.parametrize(
+    ("link", "change"),
+    [
+        ("footer_rows", {"manifest": MORE_READ}),
+        ("staged_quarantined", {"counts": msgspec.structs.replace(SIDE_COUNTS, staged_aside=2)}),
+        ("copied_quarantined", {"copied_aside": 2}),
+        ("copied_quarantined", {"copied_aside": None}),
+        ("stage_quarantined", {"counts": msgspec.structs.replace(SIDE_COUNTS, stage_aside=None)}),
+        ("merged_quarantined", {"merged": msgspec.structs.replace(SIDE_MERGED, quarantined=4)}),
+        ("quarantine_rows", {"counts": msgspec.structs.replace(SIDE_COUNTS, quarantine_rows=2)}),
+        ("quarantine_rows", {"counts": msgspec.structs.replace(SIDE_COUNTS, quarantine_rows=None)}),
+    ],
+)
+def test_every_link_of_rows_set_aside_that_differs_is_named_g16(link, change):
+    broken = with_rows_set_aside(**change)
+    with pytest.raises(AuditMismatch, match=f"'{link}'"):
+        broken.require()
+
+
+def test_rows_that_a_later_run_tells_anew_are_not_missed():
+    later = msgspec.structs.replace(SIDE_COUNTS, quarantine_rows=1, read_again=True)
+    found = with_rows_set_aside(counts=later)
+    assert found.status is ValidationStatus.PASSED
+    assert (found.links[-1].count, found.links[-1].how) == (1, "query, after a later run")
+
+
 def test_a_source_without_count_is_unproven_and_never_filled_in():
     manifest = Manifest((msgspec.structs.replace(PART, source_count=None),))
     found = proof(manifest=manifest)

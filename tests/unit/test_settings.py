@@ -33,7 +33,7 @@ PROMISED = {
             "webhook": None,
             "email": [],
             "smtp": None,
-            "on": ["quarantined", "audit_mismatch", "freshness_missed", "recovered"],
+            "on": ["quarantined", "audit_mismatch", "freshness_missed", "rows_set_aside", "recovered"],
             "gather_seconds": 10,
             "spacing_seconds": 60,
             "repeat_after_seconds": 14_400,
@@ -62,6 +62,8 @@ PROMISED = {
             "chunk_rows": 1_000_000,
             "parallel_parts": 2,
             "snapshot_max_age_seconds": 900.0,
+            "max_quarantined_rows": 1_000,
+            "max_quarantined_percent": 100.0,
         },
         "stage_to_target_transfer": {"enabled": True, "function": None},
         "audit": {

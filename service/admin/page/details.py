@@ -14,6 +14,7 @@ from service.admin.page.standings import last_windows
 from service.daemon.actions import Backfill
 from service.daemon.attendant import Attendant
 from service.ledger import Entry, Ledger, entry, ledger
+from service.proof import BRANCHES, SET_ASIDE
 from service.report import Advice, RunReport, advice
 from service.tick import closed_until
 from service.views_of_run import advice_rows, failure_rows
@@ -139,6 +140,10 @@ def chain(proof: Sequence[Mapping[str, Any]], broken_link: str | None) -> list[B
         broken = link["name"] == broken_link
         unknown = link["count"] is None
         bond = "≠" if broken else "?" if unknown else "=" if link["expected"] is not None else ""
+        if link["name"] == SET_ASIDE:
+            bond = "−"
+        elif link["name"] in BRANCHES and not broken:
+            bond = ""  # another chain begins, or goes on
         made.append(Box(link["name"], link["count"], link["expected"], link["how"], bond, broken))
     return made
 
