@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service import exit_codes
-from tests.cli.shell import Pipeline
+from tests.cli.shell import Pipeline, sluiceway
 
 TWO = ("--from", "2025-11-15T00:00Z", "--to", "2025-11-15T02:00Z")
 OLD = ("--from", "2025-11-15T00:00Z", "--to", "2025-11-15T01:00Z")
@@ -52,5 +52,5 @@ def test_the_ledger_says_why_the_older_window_is_none_and_plan_counts_the_whole_
     [planned] = whole.do("plan", "--json").json["windows"]
     assert (planned["rows"], planned["parts"]) == (120, 1)
     assert whole.do("doctor").code == exit_codes.OK
-    tried = whole.do("test-phase", "source_to_stage_transfer", "--json")
-    assert (tried.code, tried.json["figures"]["rows"]) == (exit_codes.OK, 120)
+    tried = sluiceway("test-phase", whole.config, "audit", "--json")
+    assert (tried.code, tried.json["figures"]["target_count"]) == (exit_codes.OK, 120)
