@@ -149,6 +149,7 @@ class PointReader:
         if hits and not (stream.owns(bytes(hits[0].sort)) and stream.owns(bytes(hits[-1].sort))):
             raise _overlapping(point)
         self._size.came(len(hits), len(answer.body), answer.seconds)
+        self._points.came(answer, envelope)
         return Asked(rows, envelope, hits, bytes(hits[-1].sort) if hits else b"")
 
     async def _aside(self, work: Callable[[], T]) -> T:

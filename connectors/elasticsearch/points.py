@@ -115,6 +115,10 @@ class Points:
         point.accept(envelope, doing, slice)
         return total(envelope, doing)
 
+    def came(self, answer: Answer, envelope: Envelope) -> None:
+        """A page came: how long it travelled tells how fast the network is."""
+        self._transport.wire.came(len(answer.body), answer.seconds - envelope.took / 1000)
+
     async def search(
         self,
         point: Point,

@@ -112,8 +112,9 @@ class ElasticsearchSettings(Group):
     pages_per_second: float | None = Field(default=None, ge=0.1)
     """Pages asked for per second at most, of all runs of this process on this endpoint. Default no limit: requests
     in flight are bounded anyway; set it to keep a cluster free for others."""
-    compression: bool = False
-    """Whether answers come as gzip. Default no: on a fast network it costs both sides more than it saves."""
+    compression: bool | Literal["auto"] = "auto"
+    """Whether answers come as gzip. Default auto: pages do where they travel slower than 10 MiB per second; on a
+    faster network it costs both sides more than it saves."""
 
     @model_validator(mode="after")
     def _outlives(self) -> ElasticsearchSettings:

@@ -20,6 +20,7 @@ from connectors.elasticsearch.load import Bounds, LoadGuard, guard_of
 from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode, NobodyThere
 from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
 from connectors.elasticsearch.tls import trusting
+from connectors.elasticsearch.wire import Wire
 from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
 from state.port import Port
 
@@ -69,6 +70,7 @@ class Transport:
     def __init__(self, settings: ElasticsearchSettings, port: Port) -> None:
         self._settings = settings
         self._port = port
+        self.wire = Wire(settings.compression)
         self._opening = asyncio.Lock()
         self._opened: _Opened | None = None
 
@@ -123,7 +125,7 @@ class Transport:
             response = await opened.client.transport.perform_request(
                 method,
                 target,
-                headers=opened.headers,
+                headers={**opened.headers, "accept-encoding": "gzip" if self.wire.compressed else "identity"},
                 body=None if body is None else msgspec.json.encode(body),
                 request_timeout=self._settings.request_timeout_seconds,
                 max_retries=0,  # what is said to the client does not reach its transport
@@ -169,8 +171,7 @@ def _open(settings: ElasticsearchSettings, guard: LoadGuard) -> _Opened:
         meta_header=False,
         ssl_context=trusting(settings.ca_file) if secure else DEFAULT,
     )
-    encoding = "gzip" if settings.compression else "identity"
-    headers = {"accept": JSON, "content-type": JSON, "accept-encoding": encoding, **authorization}
+    headers = {"accept": JSON, "content-type": JSON, **authorization}
     return _Opened(client, guard, headers, _spellings(secrets))
 
 

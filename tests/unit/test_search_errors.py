@@ -14,6 +14,7 @@ from aiohttp import web
 from connectors.elasticsearch.connector import ElasticsearchConnector
 from connectors.elasticsearch.errors import RULES, UNKNOWN, refusal, retry_after, shard_failure
 from connectors.elasticsearch.settings import ElasticsearchSettings
+from connectors.elasticsearch.wire import Wire
 from state.errors import (
     ConfigurationError,
     PermanentError,
@@ -297,11 +298,42 @@ async def test_plain_headers_that_every_version_and_product_takes_e20():
         assert "x-elastic-client-meta" not in headers
 
 
-async def test_compression_is_asked_for_only_if_configured():
+@pytest.mark.parametrize(("compression", "encoding"), [(True, "gzip"), (False, "identity"), ("auto", "identity")])
+async def test_compression_is_asked_for_as_configured(compression, encoding):
     script = SearchScript(documents(3))
-    async with connected(script, compression=True) as connector:
+    async with connected(script, compression=compression) as connector:
         await connector.contract()
-    assert script.headers[0]["accept-encoding"] == "gzip"
+    assert script.headers[0]["accept-encoding"] == encoding
+
+
+async def test_pages_that_travel_slowly_are_asked_for_compressed():
+    script = SearchScript(documents(30))
+    async with connected(script) as connector:
+        await read(connector)
+        assert {headers["accept-encoding"] for headers in script.headers} == {"identity"}
+        connector._transport.wire.came(5 << 20, 1.0)
+        assert len(await read(connector)) == 30
+    assert script.headers[-2]["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(
+    ("compression", "rate", "compressed"),
+    [("auto", 5 << 20, True), ("auto", 40 << 20, False), (False, 1 << 20, False), (True, 1 << 30, True)],
+)
+def test_answers_come_compressed_where_that_is_faster(compression, rate, compressed):
+    wire = Wire(compression)
+    for _ in range(10):
+        wire.came(1 << 20, (1 << 20) / rate)
+    assert wire.compressed is compressed
+
+
+def test_a_few_slow_answers_are_no_slow_network():
+    wire = Wire("auto")
+    wire.came(1000, 1.0)
+    wire.came(1 << 20, 0.0)
+    assert not wire.compressed
+    wire.came(400 << 20, 1.0)
+    assert not wire.compressed
 
 
 async def test_nobody_at_the_address_is_to_blame_on_no_window():
