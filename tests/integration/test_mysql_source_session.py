@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -151,41 +152,49 @@ async def test_nobody_there_is_unreachable(place):
     assert type(await refusal(place.settings(port=NOBODY))) is Unreachable
 
 
-async def test_a_server_that_says_nothing_is_given_up(place):
-    async def silent(reader, writer):
-        await reader.read()
-        writer.close()
+@asynccontextmanager
+async def saying(words: bytes) -> AsyncIterator[int]:
+    """The port of a server that says so much, and nothing more until the other one hangs up."""
+    gone = asyncio.Event()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(words)
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        gone.set()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await gone.wait()
+
+
+async def test_a_server_that_says_nothing_is_given_up(place):
+    async with saying(b"") as port:
         error = await refusal(place.settings(port=port, connect_timeout_seconds=1))
     assert (type(error), error.code) == (Unreachable, "2003")
 
 
 async def test_another_protocol_is_named(place):
-    async def other(_reader, writer):
-        writer.write(b"\x05\0\0\0\x0aABCD")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(other, "127.0.0.1", 0)
-    async with server:
-        error = await refusal(place.settings(port=server.sockets[0].getsockname()[1]))
+    async with saying(b"\x05\0\0\0\x0aABCD") as port:
+        error = await refusal(place.settings(port=port))
     assert (type(error), error.code, error.path) == (ConfigurationError, "protocol", "source_system.host")
 
 
 async def test_a_connection_that_fell_asleep_is_replaced(place):
-    """The server closes it after `wait_timeout`; half of that is not waited for."""
-    async with aclosing(MysqlConnector(place.settings(write_timeout_seconds=2))) as source:
+    """The server closes it after `write_timeout_seconds` of silence; half of that is not waited for."""
+    settings = place.settings()
+    async with aclosing(MysqlConnector(settings)) as source:
         await source.now()
         [first] = place.connections()
         await source.now()
-        assert place.connections()[0][0] == first[0]
-        await asyncio.sleep(1.2)
+        [again] = place.connections()
+        source._pool._questions[0]._used_at -= settings.write_timeout_seconds / 2
         await source.now()
-        [second] = place.connections()
-    assert first[0] != second[0]
+        assert len({number for number, _ in place.connections()} - {first[0]}) == 1
+    assert first[0] == again[0]
 
 
 async def test_windows_are_held_back_by_transactions_that_may_still_write_m2(place):
