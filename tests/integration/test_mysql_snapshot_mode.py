@@ -60,3 +60,17 @@ def test_a_truncated_table_is_refused(tmp_path, place):
     [run] = there.run()
     assert (run.status, run.failure.code) == (RunStatus.FAILED, "empty_source")
     assert there.query("SELECT count(*) FROM countries") == [(3,)]
+
+
+def test_a_row_that_is_set_aside_is_one_link_of_the_proof_and_gone_when_it_is_mended(tmp_path, place):
+    place.sql("ALTER TABLE t ADD since DATE")
+    place.sql("SET STATEMENT sql_mode = '' FOR UPDATE t SET since = '0000-00-00' WHERE code = 'xx'")
+    source = {"cursor": None, "key": ["code"], "columns": {"on_bad_value": {"since": "quarantine"}}}
+    set_aside = 'SELECT count(*) FROM "countries__SLUICEWAY_QUARANTINE"'
+    for hours, loaded, aside in ((1, 2, 1), (2, 3, 0)):
+        there = MysqlPipeline(tmp_path, pipeline(tmp_path, place, hours).settings, place, source)
+        [run] = there.run()
+        assert (run.status, run.phases[Phase.AUDIT].figures["validation_status"]) == (RunStatus.COMPLETED, "PASSED")
+        assert there.query("SELECT count(*) FROM countries") == [(loaded,)]
+        assert there.query(set_aside) == [(aside,)]
+        place.sql("UPDATE t SET since = NULL WHERE code = 'xx'")
