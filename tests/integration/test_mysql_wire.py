@@ -229,11 +229,36 @@ async def test_a_server_that_falls_silent_is_given_up(place):
         assert connection.closed
 
 
+async def test_a_reader_that_waits_for_a_silent_server_can_be_cancelled(place):
+    async with Relay(place.server.port) as relay, connected(place, port=relay.port) as connection:
+        relay.silent = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await numbers(connection)
+        assert connection.closed and no_tasks()
+
+
+async def test_who_stops_while_the_next_page_does_not_come_does_not_wait_for_it(place):
+    came = 0
+
+    def spoil(data):
+        nonlocal came
+        came += len(data)
+        return data if came < 3_000_000 else b""
+
+    async with Relay(place.server.port) as relay, connected(place, port=relay.port) as connection:
+        relay.spoil = spoil
+        async with aclosing(stream(connection, SQL, Decoder(COLUMNS))) as pages:
+            await anext(pages)
+        assert connection.closed and no_tasks()
+
+
 async def test_a_connection_that_was_lost_before_the_query_is_an_error(place):
     async with connected(place) as connection:
         for number, _ in place.connections():
             place.server.sql("KILL %s", number)
-        assert place.held() == []
+        await connection._reader.read()
+        await asyncio.sleep(0)
         with pytest.raises(OperationalError, match="2013"):
             await numbers(connection)
 

@@ -11,7 +11,7 @@ from connectors.mysql.pages import Packets, Page
 
 LONGEST = 0xFFFFFF
 EOF = b"\xfe\x00\x00\x02\x00"
-OK_END = b"\xfe\x00\x00\x02\x00\x00\x00"
+OK_END = b"\xfe\x00\x00\x02\x00\x00\x00and what else a server may say"
 KILLED = b"\xff" + (1317).to_bytes(2, "little") + b"#70100Query execution was interrupted"
 
 

@@ -111,6 +111,12 @@ def test_a_packet_that_is_missing_between_pages_is_noticed():
         read(gone, (6,), page_bytes=1)
 
 
+def test_numbers_go_on_where_a_row_of_several_packets_is_cut_by_a_page():
+    """Two of its packets came when the rows before it were taken."""
+    rows = [b"\x01a", b"x" * (2 * LONGEST + 1_000_000), b"\x01b"]
+    assert read(answer(["a"], rows), page_bytes=2 * LONGEST + 500_000)[0] == rows
+
+
 def test_numbers_go_on_behind_a_row_of_several_packets():
     """Each of its packets bears one: a packet missing behind it is noticed, in its page and in the next."""
     rows = [b"\x01a", b"x" * (LONGEST + 5), b"\x01b", b"\x01c", b"\x01d"]
