@@ -16,7 +16,7 @@ TARGET, STAGED = "target_system.table", "stage_system.table"
 """Names of checks: the settings that they are about."""
 
 ON_TARGET = (SELECT, INSERT, UPDATE, DELETE)
-"""Merging takes SELECT, INSERT and UPDATE, append mode and target cleaning DELETE."""
+"""Merging takes SELECT, INSERT and UPDATE; append mode, snapshot mode and target cleaning DELETE."""
 
 ON_LEDGER = (SELECT, INSERT, UPDATE)
 """Rows of the load table are added, and the fence's is changed."""

@@ -106,6 +106,8 @@ def cell(entry: Entry, runs: Mapping[str, Summary], value: float | None, tall: f
         said += [f"{number(entry.rows)} rows", duration(run.seconds)]
     if entry.proof:
         said.append(f"proof {entry.proof}")
+    if entry.why:
+        said.append(entry.why)
     doubtful = entry.fate is Fate.LOADED and entry.proof not in ("", ValidationStatus.PASSED)
     sign = UNPROVEN_SIGN if doubtful else MARKS[entry.fate].sign
     return Cell(entry.fate, sign, ", ".join(said), entry.run, level(value, tall))
