@@ -36,7 +36,7 @@ async def decided(session: Session, settings: MysqlSettings, relation: Relation,
     policies = dict.fromkeys(zero, "null")
     for name, rows in zero.items():
         reasons.append(
-            f"{name} has zero dates, {rows:,} in the first {SAMPLE_ROWS:,} rows: NULL, and counted (or text,"
+            f"{name} has zero dates, {rows:,} of the first {SAMPLE_ROWS:,} rows: NULL, and counted (or text,"
             " quarantine, error)."
         )
     changed = {"types": types, "on_bad_value": policies}

@@ -283,7 +283,10 @@ def demo(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Load real flights into DuckDB, killed in the middle and gone on with, and show the proof."""
+    """Load real flights into DuckDB, killed in the middle and gone on with, and show the proof.
+
+    Then the same for tables of a MariaDB, if its programs are installed.
+    """
     from service.demo import run_demo
 
     raise typer.Exit(run_demo(directory, rows=rows, json=json))

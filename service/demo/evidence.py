@@ -17,7 +17,8 @@ from service.settings import PipelineConfig
 from service.views import verdict
 from state.model import Run, RunStatus, ValidationStatus
 
-RECEIPTS = "SELECT run_name, count(*) AS times FROM SLUICEWAY_LOADS WHERE kind = 'receipt' GROUP BY run_name"
+RECEIPTS = """SELECT run_name, count(*) AS times FROM SLUICEWAY_LOADS
+WHERE kind = 'receipt' AND pipeline = '{pipeline}' GROUP BY run_name"""
 
 
 class ChainLink(msgspec.Struct, frozen=True):
@@ -55,17 +56,27 @@ class Evidence(msgspec.Struct, frozen=True):
 def gather(config: PipelineConfig, runs: Sequence[Run]) -> Evidence:
     """Look everything up now. Raises `TransientError` while another process has the database open."""
     database = database_of(config)
-    receipts = look(database, RECEIPTS)["times"].to_pylist()
-    passed = [r for r in runs if r.status is RunStatus.COMPLETED and verdict(r) == ValidationStatus.PASSED]
+    receipts, repeated = receipts_of(database, config.pipeline_metadata.pipeline_name)
     return Evidence(
         runs=len(runs),
-        proven=len(passed),
-        receipts=len(receipts),
-        repeated_receipts=sum(times > 1 for times in receipts),
+        proven=proven(runs),
+        receipts=receipts,
+        repeated_receipts=repeated,
         chain=tuple(chain(runs)),
         source=source_fingerprint(config),
         target=target_fingerprint(database, config.target_system.table),
     )
+
+
+def receipts_of(database: Path, pipeline: str) -> tuple[int, int]:
+    """Runs of a pipeline with a receipt in the target, and those that have more than one."""
+    times = look(database, RECEIPTS.format(pipeline=pipeline))["times"].to_pylist()
+    return len(times), sum(each > 1 for each in times)
+
+
+def proven(runs: Sequence[Run]) -> int:
+    """Runs whose audit passed."""
+    return sum(run.status is RunStatus.COMPLETED and verdict(run) == ValidationStatus.PASSED for run in runs)
 
 
 def source_fingerprint(config: PipelineConfig) -> Fingerprint:

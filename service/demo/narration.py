@@ -85,6 +85,13 @@ class Narrator:
             for piece in wrap(line, columns, break_long_words=False, break_on_hyphens=False):
                 self._paper.print(Text(" " * INDENT + piece, style=style), soft_wrap=True)
 
+    def output(self, text: str) -> None:
+        """What a program said, line by line, never wrapped by us."""
+        self._paper.print()
+        for line in text.strip("\n").splitlines():
+            self._paper.print(Text(f"{' ' * INDENT}{line.rstrip()}"), soft_wrap=True)
+        self._paper.print()
+
     def command(self, text: str) -> None:
         """Something that is, or can be, typed."""
         self._paper.print(Text(f"{' ' * INDENT}$ {text}", style="bold"), soft_wrap=True)

@@ -66,12 +66,17 @@ limits:
 MANY = timedelta(days=12)
 """From so many windows on, several are loaded at a time; fewer would all be read before the first is killed."""
 
+PROPOSED = "nyc"
+"""Folder of what was proposed for the MariaDB."""
+WAREHOUSE = "warehouse.duckdb"
+
 MADE = (
     *("flights.yaml", "warehouse.duckdb", "warehouse.duckdb.wal", "server.log"),
     *("drive.sqlite", "drive.sqlite-wal", "drive.sqlite-shm", "run-1.log", "run-2.log"),
+    *("sluiceway.sqlite", "sluiceway.sqlite-wal", "sluiceway.sqlite-shm", "mariadb.log"),
 )
 """Files of a demo, and of nothing else that may lie in its folder."""
-MADE_FOLDERS = ("stage", "spool", "warehouse.duckdb.tmp")
+MADE_FOLDERS = ("stage", "spool", "warehouse.duckdb.tmp", PROPOSED)
 
 
 def config_file(folder: Path) -> Path:
@@ -91,7 +96,7 @@ def write_config(folder: Path, endpoint: str, end: datetime) -> Path:
         name: json.dumps(str(folder / file))
         for name, file in (
             ("stage", "stage"),
-            ("database", "warehouse.duckdb"),
+            ("database", WAREHOUSE),
             ("drive", "drive.sqlite"),
             ("spool", "spool"),
         )

@@ -24,8 +24,9 @@ from service.demo.narration import Meter, Narrator
 from service.demo.next import tell_next
 from service.demo.pipeline import config_file, database_of, demo_folder, write_config
 from service.demo.process import KILLED, Ended, caught_in_transfer, command, follow, require_end, runs_of
+from service.demo.second import Second, tell_second
 from service.demo.server import SearchServer, search_server
-from service.demo.tables import carriers_table, chain_table, continued_table, interrupted_table
+from service.demo.tables import airlines_table, carriers_table, chain_table, continued_table, interrupted_table
 from service.demo.worker import Told
 from service.memory import peak_resident, resident
 from service.settings import PipelineConfig
@@ -34,7 +35,7 @@ from state.errors import PermanentError
 from state.model import Run
 from state.windows import tiles
 
-STEPS = 7
+STEPS = 8
 BEFORE_THE_KILL = 0.4
 """Share of the windows that are loaded before the process is killed."""
 SHOWN = 4
@@ -42,6 +43,10 @@ SHOWN = 4
 QUESTION = """\
 SELECT carrier, count(*) AS flights, avg(arr_delay) AS minutes_late
 FROM flights GROUP BY carrier ORDER BY minutes_late DESC"""
+QUESTION_TO_BOTH = """\
+SELECT name, count(*) AS flights, avg(2013 - planes.year) AS age, avg(arr_delay) AS minutes_late
+FROM flights JOIN planes USING (tailnum) JOIN airlines USING (carrier)
+GROUP BY name ORDER BY minutes_late DESC"""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -53,8 +58,14 @@ class Result(msgspec.Struct, frozen=True):
     parts_kept: int
     ended: Ended
     evidence: Evidence
+    second: Second | None
     seconds: dict[str, float]
     peak_bytes: int
+
+    @property
+    def holds(self) -> bool:
+        """Every row of each source arrived exactly once."""
+        return self.evidence.holds and (self.second is None or self.second.evidence.holds)
 
 
 def tell_all(directory: Path, *, rows: int | None, json: bool) -> int:
@@ -65,7 +76,7 @@ def tell_all(directory: Path, *, rows: int | None, json: bool) -> int:
         result = Demo(directory, Narrator(console, STEPS)).run(end)
     if json:
         console.emit(result)
-    return exit_codes.OK if result.evidence.holds else exit_codes.AUDIT_MISMATCH
+    return exit_codes.OK if result.holds else exit_codes.AUDIT_MISMATCH
 
 
 class Demo:
@@ -90,11 +101,13 @@ class Demo:
         runs = runs_of(config)
         kept = self._tell_continued(found, runs)
         evidence = self._prove(config, runs)
-        self._ask(config)
+        self._tell.step("A second source: MariaDB, asked what it has")
+        second = tell_second(self._tell, self._folder, evidence)
+        self._ask(config, second)
         self._tell.end_step()
         seconds = {step.name: step.seconds for step in self._tell.done}
         result = Result(
-            evidence.source.rows, len(runs), killed, kept, ended, evidence, seconds, max(filling, loading)
+            evidence.source.rows, len(runs), killed, kept, ended, evidence, second, seconds, max(filling, loading)
         )
         self._close(result, time.monotonic() - began)
         tell_next(self._tell, self._folder, found.interrupted[0].run.name)
@@ -180,16 +193,22 @@ class Demo:
         tell_evidence(self._tell, evidence)
         return evidence
 
-    def _ask(self, config: PipelineConfig) -> None:
-        """One question that a person understands."""
+    def _ask(self, config: PipelineConfig, second: Second | None) -> None:
+        """One question that a person understands; to both sources at once where there are two."""
         self._tell.step("And now the data is there to be asked: which airline is late?")
+        if second is not None:
+            self._tell.quote(QUESTION_TO_BOTH)
+            self._tell.show(airlines_table(look(database_of(config), QUESTION_TO_BOTH)))
+            return
         self._tell.quote(QUESTION)
         self._tell.show(carriers_table(look(database_of(config), QUESTION), airline_names()))
 
     def _close(self, result: Result, seconds: float) -> None:
-        if result.evidence.holds:
+        if result.holds:
             found = result.evidence.target.rows
             self._tell.good(words.HOLDS.format(found=found, flights=result.flights))
+            if result.second is not None:
+                self._tell.good(words.HOLDS_TOO.format(planes=result.second.evidence.target.rows))
         else:
             self._tell.bad(words.BROKEN)
         steps = ", ".join(f"{took:.0f} s" for took in result.seconds.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
 import pyarrow as pa
 from rich.console import RenderableType
 from rich.text import Text
@@ -78,4 +79,67 @@ def carriers_table(answer: pa.Table, names: Mapping[str, str]) -> RenderableType
         bar = Text(BAR * round(abs(late) / worst * BAR_COLUMNS), style="yellow" if late > 0 else GOOD)
         name = names.get(row["carrier"], "")
         made.add_row(row["carrier"], name, number(row["flights"]), f"{late:+.1f}", bar)
+    return made
+
+
+class HardValue(msgspec.Struct, frozen=True):
+    """A value as the source's own client prints it, and as the target holds it (None: NULL)."""
+
+    column: str
+    printed: str
+    held: str | None
+    remark: str
+
+    @property
+    def is_right(self) -> bool:
+        """True if it is the same, or NULL where a policy says so."""
+        return self.held is None if self.remark else self.held == self.printed
+
+
+def hard_table(values: Sequence[HardValue]) -> RenderableType:
+    """The values side by side."""
+    made = table("column", "MariaDB prints", "the DuckDB table has", "")
+    for value in values:
+        held = "NULL" if value.held is None else value.held
+        told = Text(f"✓ {value.remark}", style=GOOD) if value.is_right else Text("DIFFERENT", style=BAD)
+        made.add_row(value.column, value.printed, held, told)
+    return made
+
+
+def pipelines_table(found: Mapping[str, Evidence]) -> RenderableType:
+    """What was found of each pipeline, side by side."""
+    made = table(
+        "pipeline",
+        "rows",
+        "windows",
+        "proven",
+        "receipts",
+        "twice",
+        "checksum of source and target",
+        right=("rows", "windows", "proven", "receipts", "twice"),
+    )
+    for name, one in found.items():
+        same = Text(f"{one.target.checksum} equal" if one.source == one.target else "DIFFERENT")
+        same.style = GOOD if one.source == one.target else BAD
+        counts = (one.target.rows, one.runs, one.proven, one.receipts, one.repeated_receipts)
+        made.add_row(name, *map(number, counts), same)
+    return made
+
+
+def airlines_table(answer: pa.Table) -> RenderableType:
+    """Airlines by delay, worst first, with the age of their planes."""
+    made = table(
+        "airline",
+        "flights",
+        "age of planes",
+        "minutes late",
+        "",
+        right=("flights", "age of planes", "minutes late"),
+    )
+    rows = answer.to_pylist()
+    worst = max((abs(row["minutes_late"]) for row in rows), default=1) or 1
+    for row in rows:
+        late = row["minutes_late"]
+        bar = Text(BAR * round(abs(late) / worst * BAR_COLUMNS), style="yellow" if late > 0 else GOOD)
+        made.add_row(row["name"], number(row["flights"]), f"{row['age']:.0f} years", f"{late:+.1f}", bar)
     return made

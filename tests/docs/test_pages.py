@@ -85,9 +85,9 @@ def test_the_seven_phases_are_named_in_order(page):
 
 
 def test_the_transcript_of_the_readme_is_the_demo_as_it_speaks_now():
-    [transcript] = [block.text for block in blocks(README) if "[1/7]" in block.text]
+    [transcript] = [block.text for block in blocks(README) if "[1/8]" in block.text]
     story = (ROOT / "service/demo/story.py").read_text()
-    headings = re.findall(r"^\[\d/7\] (.*)$", transcript, re.MULTILINE)
+    headings = re.findall(r"^\[\d/8\] (.*)$", transcript, re.MULTILINE)
     assert len(headings) >= 5
     assert [heading for heading in headings if f'"{heading}"' not in story] == []
     for said in (words.KILLED, words.HOLDS, words.TARGET_SAYS, words.FILL.partition(".")[0]):

@@ -7,8 +7,10 @@ import io
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import duckdb
 import pytest
 
 from service import exit_codes
-from service.demo import flights, run_demo, server, story
+from service.demo import flights, mariadb, planes, run_demo, server, story
 from service.demo.evidence import gather
 from service.demo.pipeline import demo_folder
 from state.errors import ConfigurationError
@@ -95,9 +97,65 @@ def test_each_run_has_one_receipt_and_every_link_of_its_proof_holds(demo):
 
 
 def test_the_story_has_its_steps_and_ends_with_what_one_can_type(demo):
-    for text in ("[1/7]", "[7/7]", "SIGKILL", "each exactly once, through a crash", "windows -c", "show flights_"):
+    for text in ("[1/8]", "[8/8]", "SIGKILL", "each exactly once, through a crash", "windows -c", "show flights_"):
         assert text in demo.story
     assert "\x1b" not in demo.story
+
+
+def test_the_planes_of_a_mariadb_arrive_as_its_package_has_them_with_the_values_that_get_lost_elsewhere(demo):
+    with (flights.data_folder() / "planes.csv").open(encoding="utf-8", newline="") as file:
+        package = list(csv.DictReader(file))
+    seats = sum(int(row["seats"]) for row in package)
+    found = query(demo.folder, "SELECT count(*), count(DISTINCT tailnum), sum(seats) FROM planes")
+    assert found == [(len(package), len(package), seats)]
+    [odd] = query(
+        demo.folder, "SELECT last_check, nickname, odometer, price, clock_error FROM planes WHERE nickname > ''"
+    )
+    assert odd == (None, *planes.ODD.values())
+    [(zero,)] = query(demo.folder, "SELECT count(*) FROM planes WHERE last_check IS NULL")
+    assert zero == -(-len(package) // planes.NEVER_CHECKED_EACH)
+    second = demo.figures["second"]
+    assert second["touched"] >= zero
+    assert second["evidence"]["source"] == second["evidence"]["target"]
+    assert second["evidence"]["runs"] == second["evidence"]["proven"] == second["evidence"]["receipts"] == 7
+    assert query(demo.folder, "SELECT count(*) FROM airlines") == [(16,)]
+
+
+def test_the_password_of_the_mariadb_is_in_no_file_and_the_server_is_gone(demo):
+    written = [path for path in demo.folder.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+    assert {"planes.yaml", "airlines.yaml", "shared.yaml"} <= {path.name for path in written}
+    assert "password: {env: SLUICEWAY_SOURCE_PASSWORD}" in (demo.folder / "nyc/shared.yaml").read_text()
+    port = int(demo.story.partition("reader@127.0.0.1:")[2].partition("/")[0])
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        raise AssertionError("it answers")
+
+
+def test_the_mariadb_ends_when_the_demo_is_killed(tmp_path):
+    code = (
+        "import pathlib, sys, time; from service.demo.mariadb import maria_server\n"
+        "with maria_server(pathlib.Path(sys.argv[1])) as server: \n"
+        "    print(server.port); print(server.data, flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        port = int(running.stdout.readline())
+        folder = Path(running.stdout.readline().strip())
+        assert folder.is_dir()
+        running.kill()
+        while folder.parent.exists():
+            time.sleep(0.05)
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        raise AssertionError("it answers")
+
+
+def test_a_mariadb_that_does_not_start_says_why_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(mariadb, "SERVING", ("--bind-address=no-such-host.invalid", "--no-such-option"))
+    with (
+        pytest.raises(ConfigurationError, match="MariaDB did not start; it said: "),
+        mariadb.maria_server(tmp_path / "log"),
+    ):
+        raise AssertionError("it started")
+    assert "no-such-option" in (tmp_path / "log").read_text()
 
 
 def test_one_can_go_on_with_the_command_line_although_the_server_is_gone(demo):
@@ -118,7 +176,7 @@ def test_one_can_go_on_with_the_command_line_although_the_server_is_gone(demo):
         "INSERT INTO flights SELECT * FROM flights LIMIT 1",
         "UPDATE flights SET arr_delay = arr_delay + 1 WHERE rowid = 0",
         "UPDATE flights SET tailnum = NULL WHERE rowid = 0",
-        "DELETE FROM SLUICEWAY_LOADS WHERE kind = 'receipt' AND run_number = 1 AND token = 1",
+        "DELETE FROM SLUICEWAY_LOADS WHERE kind = 'receipt' AND pipeline = 'flights' AND token = 1",
     ],
     ids=["a row taken away", "a row twice", "a number changed", "a text removed", "a receipt taken away"],
 )
@@ -136,7 +194,10 @@ def test_a_target_that_was_tampered_with_is_found_out(demo, cheat):
 
 
 def test_the_demo_itself_fails_if_its_target_is_tampered_with(tmp_path, monkeypatch, capsys):
-    """Few flights: the windows are loaded one after another, and what is not the demo's stays in its folder."""
+    """Few flights: the windows are loaded one after another, and what is not the demo's stays in its folder.
+
+    And no MariaDB: the demo says so, and goes on.
+    """
 
     def tampered(config, runs):
         with duckdb.connect(config.target_system.database) as connection:
@@ -144,11 +205,14 @@ def test_the_demo_itself_fails_if_its_target_is_tampered_with(tmp_path, monkeypa
         return gather(config, runs)
 
     monkeypatch.setattr(story, "gather", tampered)
+    monkeypatch.setattr(mariadb.shutil, "which", lambda *_args, **_more: None)
     (tmp_path / "letter.txt").write_text("not the demo's")
     assert run_demo(tmp_path, rows=FEW) == exit_codes.AUDIT_MISMATCH
     said = capsys.readouterr().out
     assert "The proof does not hold" in said
     assert "DIFFERENT" in said
+    assert "There is no MariaDB here: mariadbd is not installed" in said
+    assert "apt-get install mariadb-server" in said
     assert (tmp_path / "letter.txt").read_text() == "not the demo's"
 
 

@@ -82,7 +82,7 @@ def test_what_init_proposes_for_a_table_of_hard_values_runs_and_every_row_is_the
     types = {"huge": "string", "doc": "json"}
     assert source["columns"] == {"types": types, "on_bad_value": {"shipped": "null"}}
     assert section("odd_orders", "target_system")["version"] == "stamp"
-    for reason in ("The server moves it with every change", "more digits than a target holds", "3 in the first"):
+    for reason in ("The server moves it with every change", "more digits than a target holds", "3 of the first"):
         assert reason in comments("odd_orders")
 
     run_all("odd_orders")
