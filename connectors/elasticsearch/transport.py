@@ -19,8 +19,8 @@ from connectors.elasticsearch.errors import is_load, refusal
 from connectors.elasticsearch.load import Bounds, LoadGuard, guard_of
 from connectors.elasticsearch.node import AnswerTooLarge, BoundedNode, NobodyThere
 from connectors.elasticsearch.settings import Auth, ElasticsearchSettings
-from connectors.elasticsearch.tls import trusting
 from connectors.elasticsearch.wire import Wire
+from connectors.tls import trusting
 from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
 from state.port import Port
 

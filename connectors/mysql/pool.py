@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from connectors.mysql.session import Session, trusted
+from connectors.mysql.session import Session
 from connectors.mysql.settings import MysqlSettings
 
 
@@ -15,7 +15,6 @@ class Pool:
 
     def __init__(self, settings: MysqlSettings) -> None:
         self._settings = settings
-        self._trusting = trusted(settings)
         self._asking = asyncio.Lock()
         self._budget = asyncio.Semaphore(settings.max_connections - 1)
         self._questions: list[Session] = []
@@ -45,7 +44,7 @@ class Pool:
 
     @asynccontextmanager
     async def _lend(self, kept: list[Session]) -> AsyncIterator[Session]:
-        session = kept.pop() if kept else Session(self._settings, self._trusting)
+        session = kept.pop() if kept else Session(self._settings)
         self._lent.add(session)
         try:
             if not session.is_fresh:

@@ -10,7 +10,7 @@ import asyncio
 import math
 import ssl
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,9 @@ from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from connectors.mysql.errors import explain
 from connectors.mysql.settings import MysqlSettings
+from connectors.tls import trusting
 from state.errors import ConfigurationError, SluicewayError
-from state.mysql.connection import Connection, certificates
+from state.mysql.connection import Connection
 
 ALL_ROWS = 2**64 - 1
 PROBE = "\U0001f600"
@@ -50,9 +51,8 @@ class _Table(_Rows, DictCursor):  # type: ignore[misc]
 class Session:
     """One statement at a time. An error leaves the connection closed, and itself explained."""
 
-    def __init__(self, settings: MysqlSettings, trusting: Callable[[], ssl.SSLContext | None]) -> None:
+    def __init__(self, settings: MysqlSettings) -> None:
         self._settings = settings
-        self._trusting = trusting
         self._connection: Connection | None = None
         self._used_at = 0.0
         self.in_snapshot = False
@@ -86,7 +86,7 @@ class Session:
     async def open(self) -> None:
         """Connect, and agree on everything that a read hangs on. Raises `ConfigurationError`, `TransientError`."""
         self.in_snapshot = False
-        connection = self._connection = self._made(await asyncio.to_thread(self._trusting))
+        connection = self._connection = self._made(await asyncio.to_thread(self._trusted))
         try:
             async with asyncio.timeout(self._settings.connect_timeout_seconds):
                 await connection.open()
@@ -219,7 +219,10 @@ class Session:
                 path="source_system.host",
             )
 
-    def _made(self, trusting: ssl.SSLContext | None) -> Connection:
+    def _trusted(self) -> ssl.SSLContext | None:
+        return trusting(self._settings.ca_file) if self._settings.tls else None
+
+    def _made(self, trusted: ssl.SSLContext | None) -> Connection:
         settings = self._settings
         return Connection(
             settings.host,
@@ -227,7 +230,7 @@ class Session:
             user=settings.user,
             password=settings.password.read(),
             database=settings.database,
-            trusting=trusting,
+            trusting=trusted,
         )
 
 
@@ -264,15 +267,3 @@ def _same(wish: int | str, value: Any) -> bool:
     if isinstance(wish, int):
         return value == wish or (isinstance(value, str) and math.isclose(float(value), wish))
     return bool(value == wish)
-
-
-def trusted(settings: MysqlSettings) -> Callable[[], ssl.SSLContext | None]:
-    """Whom the connections of one connector trust; read at the first, 20 ms of work, and kept for the others."""
-    kept: list[ssl.SSLContext | None] = []
-
-    def trusting() -> ssl.SSLContext | None:
-        if not kept:
-            kept.append(certificates(settings.ca_file, "source_system") if settings.tls else None)
-        return kept[0]
-
-    return trusting

@@ -13,7 +13,7 @@ from connectors.mysql import session as sessions
 from connectors.mysql.bounds import behind
 from connectors.mysql.connector import MysqlConnector
 from connectors.mysql.grants import may_see_all, writing
-from connectors.mysql.session import Session, trusted, variables
+from connectors.mysql.session import Session, variables
 from connectors.mysql.settings import MysqlSettings
 from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
 from tests.contract.connector import SPAN, START
@@ -35,7 +35,7 @@ def place(mariadb) -> MysqlPlace:
 
 @asynccontextmanager
 async def opened(settings: MysqlSettings):
-    session = Session(settings, trusted(settings))
+    session = Session(settings)
     try:
         await session.open()
         yield session

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from connectors.elasticsearch.tls import trusting
+from connectors.tls import trusting
 from state.errors import ConfigurationError
 from tests.unit.search_tls import CERTIFICATE
 
