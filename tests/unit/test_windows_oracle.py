@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from state import windows
 from state.model import Window
-from state.windows import Calendar, Tiling, due, floor, following, gaps, overlaps, split, tiles
+from state.windows import Calendar, Tiling, due, floor, following, gaps, newest, overlaps, split, tiles
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -163,6 +163,27 @@ def test_due_windows_are_closed_unknown_free_and_inside_g12(grid, unknown, busy,
     known = [window for number, window in enumerate(closed) if number not in unknown]
     found = due(tiling, known, T0 + until * MINUTE, busy=busy, within=within, limit=limit)
     assert found == wanted[:limit]
+
+
+@given(width=st.integers(1, 60), until=st.integers(-10, 300))
+def test_the_newest_window_is_the_last_that_is_closed(width, until):
+    closed = [span((n * width, (n + 1) * width)) for n in range(300) if (n + 1) * width <= until]
+    assert newest(Tiling(T0, width * MINUTE), T0 + until * MINUTE) == (closed[-1] if closed else None)
+
+
+@given(
+    jump=st.sampled_from([jump for jump in JUMPS if jump[1].year > 2001]),
+    minutes=st.integers(-3000, 3000),
+    calendar=st.sampled_from(list(Calendar)),
+)
+@example(("America/St_Johns", date(2006, 10, 29)), 151, Calendar.DAY)
+def test_the_newest_window_of_a_calendar_ends_where_the_open_one_begins_row13(jump, minutes, calendar):
+    name, day = jump
+    at = datetime(day.year, day.month, day.day, tzinfo=UTC) + minutes * MINUTE
+    tiling = calendar_of(calendar, ZoneInfo(name))
+    last = newest(tiling, at)
+    assert last is not None
+    assert (last.end, following(tiling, last.start)) == (floor(tiling, at), last.end)
 
 
 @given(covered=st.lists(spans, max_size=10), within=spans)
