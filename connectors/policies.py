@@ -18,7 +18,7 @@ from connectors.cursor import instants
 from state.contract import QUARANTINED
 from state.errors import ContractError
 
-__all__ = ["JOINED", "QUARANTINED", "BadValue", "Policy", "Settled", "misfit", "settle"]
+__all__ = ["JOINED", "QUARANTINED", "BadValue", "Policy", "Settled", "misfit", "settle", "utf8"]
 
 Policy = Literal["error", "null", "text", "quarantine"]
 """The read fails | the value is NULL | the column is text, the value stays as it came | the row is set aside."""
@@ -84,9 +84,9 @@ def misfit(bad: BadValue, where: str, type_: pa.DataType) -> ContractError:
     """The error of a value whose policy is error; the value is shown bounded."""
     value = bad.value if len(bad.value) <= _SHOWN else f"{bad.value[:_SHOWN]}… ({len(bad.value)} characters)"
     return ContractError(
-        f"{where}: column '{bad.column}' ({type_}) cannot hold {_utf8(value)}: {bad.reason}",
-        hint=f"Mend the value in the source, or say in columns.on_bad_value what becomes of such values of"
-        f" '{bad.column}': null, text, or quarantine to set their rows aside.",
+        f"{where}: column '{bad.column}' ({type_}) cannot hold {utf8(value)}: {bad.reason}",
+        hint="Mend it in the source, give the column another type (columns.types), or say in columns.on_bad_value"
+        f" what becomes of such values of '{bad.column}': null, text, or quarantine to set their rows aside.",
         code="bad_value",
     )
 
@@ -107,14 +107,14 @@ def _set_aside(
     columns = [
         [JOINED.join(one.column for one in of_row[row]) for row in rows],
         [JOINED.join(one.reason for one in of_row[row]) for row in rows],
-        [_utf8(JOINED.join(one.value for one in of_row[row])) for row in rows],
-        [_utf8(text(row)) for row in rows],
+        [utf8(JOINED.join(one.value for one in of_row[row])) for row in rows],
+        [utf8(text(row)) for row in rows],
         instants(batch.column(cursor).take(pa.array(rows, pa.int64()))) if cursor else [None] * len(rows),
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, QUARANTINED, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=QUARANTINED)
 
 
-def _utf8(text: str) -> str:
+def utf8(text: str) -> str:
     """Text that UTF-8 carries: half of a surrogate pair, or a byte that is none, becomes its escape."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -29,7 +29,7 @@ def decoder(settings: ElasticsearchSettings, fields: Fields) -> Decoder:
     meta = [name for name in META if name in (*columns.meta, *settings.key)]
     _require_columns(settings, [*meta, *(spec.column for spec in specs)])
     _require_cursor(settings, specs, fields)
-    return Decoder(specs, meta, dict(columns.on_bad_value))
+    return Decoder(specs, meta, dict(columns.on_bad_value), settings.cursor)
 
 
 def cursor_field(settings: ElasticsearchSettings) -> str:

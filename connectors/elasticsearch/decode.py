@@ -4,29 +4,30 @@ A page is read in three steps. The envelope is decoded with the documents left a
 through the column reader at once. If it refuses, the page is cut in pieces, and the pieces that are refused
 again in smaller ones; the few documents that remain are read one by one. Both ways give the same values.
 
-A value that its column cannot hold is an error, or NULL and counted, as the column's policy says.
+What becomes of a value that its column cannot hold, its policy says (`connectors.policies`).
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import NamedTuple, get_args
 
 import msgspec
 import pyarrow as pa
 
 from connectors.elasticsearch.decode_columns import ColumnReader, Refused
 from connectors.elasticsearch.decode_envelope import Envelope, Hit, read_page
-from connectors.elasticsearch.decode_values import BadValue, Cell, RowReader, Value
+from connectors.elasticsearch.decode_values import BadValue as BadCell
+from connectors.elasticsearch.decode_values import Cell, RowReader, Value, bad_text
 from connectors.elasticsearch.fields import FieldSpec
+from connectors.policies import BadValue, Policy, settle
 from state.contract import json_field
 from state.errors import ConfigurationError, ContractError
 
-__all__ = ["Decoder", "Envelope", "Hit", "OnBadValue", "Page", "read_page"]
-
-OnBadValue = Literal["error", "null"]
+__all__ = ["Decoder", "Envelope", "Hit", "Page", "read_page"]
 
 META: Mapping[str, pa.DataType] = {
     "_id": pa.string(),
@@ -40,7 +41,6 @@ META: Mapping[str, pa.DataType] = {
 
 _ONE_BY_ONE = 32
 _PIECES = 16
-_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -48,33 +48,46 @@ class Page:
     """One page: its rows, where the next page starts, what the server says about it.
 
     `last_sort`: the JSON text of the last hit's sort values, for `search_after`; None on an empty page.
-    `touched`: values changed by a policy, by column: made NULL, or taken out of a list of one.
+    `touched`: values changed by a policy, by column: made NULL or text, or taken out of a list of one.
+    `quarantined`: documents that are no rows of the batch, under `connectors.policies.QUARANTINED`.
     """
 
     batch: pa.RecordBatch
     last_sort: bytes | None
     envelope: Envelope
     touched: Mapping[str, int]
+    quarantined: pa.RecordBatch | None = None
+
+
+class _Found(NamedTuple):
+    """Of a page: values that do not fit, and rows and columns whose value had another shape."""
+
+    bad: list[BadValue]
+    reshaped: list[tuple[int, str]]
 
 
 class Decoder:
     """Decodes pages; thread-safe and deterministic.
 
     `meta`: the hit's own columns, names of `META`, before the fields. `on_bad_value`: one policy for all
-    columns, or one per column (the others: error). Raises ConfigurationError for an unknown meta column,
-    a policy for no column, two columns of one name, or a date format that is not known.
+    columns, or one per column (the others: error); with `text` the column is one of text. `cursor`: the column
+    that windows are cut by. Raises ConfigurationError for an unknown meta column, a policy for no column, two
+    columns of one name, or a date format that is not known.
     """
 
     def __init__(
         self,
         fields: Sequence[FieldSpec],
         meta: Sequence[str] = ("_id",),
-        on_bad_value: OnBadValue | Mapping[str, OnBadValue] = "error",
+        on_bad_value: Policy | Mapping[str, Policy] = "error",
+        cursor: str | None = None,
     ) -> None:
-        self._fields = tuple(fields)
-        self._meta = tuple(meta)
         names = [*meta, *(spec.column for spec in fields)]
         self._policy = _policies(names, on_bad_value)
+        fields = [spec.as_text() if self._policy.get(spec.column) == "text" else spec for spec in fields]
+        self._fields = tuple(fields)
+        self._meta = tuple(meta)
+        self._cursor = cursor
         _check(names, self._meta)
         self.schema = pa.schema([*(pa.field(name, META[name]) for name in meta), *map(_column, fields)])
         try:
@@ -99,38 +112,55 @@ class Decoder:
         """The same for a page that was read already, for a caller that asks for the next page first."""
         if not hits:
             return Page(self._batch([pa.array([], type_) for type_ in self.schema.types]), None, envelope, {})
-        touched: Counter[str] = Counter()
+        found = _Found([], [])
         documents = _sources(hits)
-        pieces = list(self._pieces(hits, documents, touched))
+        pieces = list(self._pieces(hits, documents, found, 0))
         own = [pa.array([getattr(hit, name[1:]) for hit in hits], META[name]) for name in self._meta]
         columns = [parts[0] if len(parts) == 1 else pa.concat_arrays(parts) for parts in zip(*pieces, strict=True)]
-        last = bytes(hits[-1].sort)
-        return Page(self._batch([*own, *columns]), last or None, envelope, dict(touched))
+        return self._settled(self._batch([*own, *columns]), envelope, hits, found)
+
+    def _settled(self, batch: pa.RecordBatch, envelope: Envelope, hits: Sequence[Hit], found: _Found) -> Page:
+        settled = settle(
+            batch,
+            found.bad,
+            self._policy,
+            lambda row: _where(hits[row]),
+            lambda row: _whole(hits[row]),
+            cursor=self._cursor,
+        )
+        aside = {one.row for one in found.bad if self._policy[one.column] == "quarantine"}
+        touched = Counter(settled.touched) + Counter(column for row, column in found.reshaped if row not in aside)
+        last = bytes(hits[-1].sort) or None
+        return Page(settled.batch, last, envelope, dict(touched), settled.quarantined)
 
     def _batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
     def _pieces(
-        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], touched: Counter[str]
+        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], found: _Found, first: int
     ) -> Iterator[list[pa.Array]]:
-        """The columns of the documents, in pieces where some documents need the exact way."""
+        """The columns of the documents, in pieces where some documents need the exact way. `first`: the place of
+        the first of them in the page."""
         try:
             yield self._columns.read(documents)
         except Refused:
             if len(documents) <= _ONE_BY_ONE:
-                yield self._one_by_one(hits, documents, touched)
+                yield self._one_by_one(hits, documents, found, first)
                 return
             step = max(_ONE_BY_ONE, -(-len(documents) // _PIECES))
             for i in range(0, len(documents), step):
-                yield from self._pieces(hits[i : i + step], documents[i : i + step], touched)
+                yield from self._pieces(hits[i : i + step], documents[i : i + step], found, first + i)
 
     def _one_by_one(
-        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], touched: Counter[str]
+        self, hits: Sequence[Hit], documents: Sequence[msgspec.Raw], found: _Found, first: int
     ) -> list[pa.Array]:
-        rows = [self._row(hit, document, touched) for hit, document in zip(hits, documents, strict=True)]
+        rows = [
+            self._row(hit, document, found, first + i)
+            for i, (hit, document) in enumerate(zip(hits, documents, strict=True))
+        ]
         return [pa.array([row[i] for row in rows], spec.type) for i, spec in enumerate(self._fields)]
 
-    def _row(self, hit: Hit, document: msgspec.Raw, touched: Counter[str]) -> list[Value]:
+    def _row(self, hit: Hit, document: msgspec.Raw, found: _Found, row: int) -> list[Value]:
         try:
             cells = self._rows.read(bytes(document).decode("utf-8", "surrogateescape"))
         except (ValueError, RecursionError) as error:
@@ -139,17 +169,15 @@ class Decoder:
                 hint="exclude the document with `where`, or mend it in the source",
                 code="bad_document",
             ) from error
-        return [self._value(hit, spec, cell, touched) for spec, cell in zip(self._fields, cells, strict=True)]
+        return [self._value(row, spec, cell, found) for spec, cell in zip(self._fields, cells, strict=True)]
 
-    def _value(self, hit: Hit, spec: FieldSpec, cell: Cell | BadValue, touched: Counter[str]) -> Value:
+    def _value(self, row: int, spec: FieldSpec, cell: Cell | BadCell, found: _Found) -> Value:
         if isinstance(cell, Cell):
             if cell.touched:
-                touched[spec.column] += 1
+                found.reshaped.append((row, spec.column))
             return cell.value
-        if self._policy.get(spec.column, "error") == "error":
-            raise _misfit(hit, spec, cell)
-        touched[spec.column] += 1
-        return None
+        found.bad.append(BadValue(row, spec.column, cell.value, cell.reason))
+        return bad_text(cell.value) if self._policy.get(spec.column) == "text" else None
 
 
 def _sources(hits: Sequence[Hit]) -> list[msgspec.Raw]:
@@ -165,33 +193,26 @@ def _sources(hits: Sequence[Hit]) -> list[msgspec.Raw]:
     return documents
 
 
-def _misfit(hit: Hit, spec: FieldSpec, bad: BadValue) -> ContractError:
-    value = bad.value if len(bad.value) <= _SHOWN else f"{bad.value[:_SHOWN]}… ({len(bad.value)} characters)"
-    shown = value.encode("utf-8", "backslashreplace").decode()
-    return ContractError(
-        f"{_where(hit)}: field '{spec.field}' ({spec.es_type}) does not fit column '{spec.column}'"
-        f" ({spec.type}): {bad.reason}: {shown}",
-        hint=f"set `types: {{{spec.field}: json}}` to load it as it is, or `on_bad_value: null` for this column",
-        code="bad_value",
-    )
-
-
 def _where(hit: Hit) -> str:
     return f"document '{hit.id}' of index '{hit.index}'"
+
+
+def _whole(hit: Hit) -> str:
+    """The hit as JSON text: its document as it came, and where it is."""
+    head = json.dumps({"_index": hit.index, "_id": hit.id}, ensure_ascii=False)
+    return f'{head[:-1]}, "_source": {bytes(hit.source).decode("utf-8", "surrogateescape")}}}'
 
 
 def _column(spec: FieldSpec) -> pa.Field:
     return json_field(spec.column) if spec.json else pa.field(spec.column, spec.type)
 
 
-def _policies(
-    columns: Sequence[str], on_bad_value: OnBadValue | Mapping[str, OnBadValue]
-) -> Mapping[str, OnBadValue]:
+def _policies(columns: Sequence[str], on_bad_value: Policy | Mapping[str, Policy]) -> Mapping[str, Policy]:
     given = dict.fromkeys(columns, on_bad_value) if isinstance(on_bad_value, str) else dict(on_bad_value)
     if unknown := sorted(set(given) - set(columns)):
         raise _setting(f"on_bad_value names no column: {', '.join(unknown)}")
-    if wrong := sorted(set(given.values()) - {"error", "null"}):
-        raise _setting(f"on_bad_value is 'error' or 'null', not {', '.join(wrong)}")
+    if wrong := sorted(set(given.values()) - set(get_args(Policy))):
+        raise _setting(f"on_bad_value is one of {', '.join(get_args(Policy))}, not {', '.join(wrong)}")
     return given
 
 

@@ -13,7 +13,7 @@ decides which form is looked for (a `Shape`); others are refused, never misread.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,9 @@ class ColumnReader:
 
     def __init__(self, fields: Sequence[FieldSpec]) -> None:
         self._fields = tuple(fields)
-        self._scalars = [i for i, spec in enumerate(fields) if not spec.json]
-        self._convert = {i: converter(fields[i]) for i in self._scalars}
+        self._scalars = [i for i, spec in enumerate(fields) if not spec.is_raw]
+        self._checked = [i for i, spec in enumerate(fields) if spec.checked is not None]
+        self._convert = {i: converter(fields[i]) for i in (*self._scalars, *self._checked)}
         self._hopeless = any(_clash(a, b) for a in fields for b in fields)
         self._flat = [any(_inside(spec, other) for other in fields) for spec in fields]
         self._readers: dict[tuple[Form, ...], _Reader] = {}
@@ -75,6 +76,7 @@ class ColumnReader:
             table = self._table(documents, reader)
             columns = {i: self._column(table, i, forms[i]) for i in self._scalars}
             columns |= _raw_columns(documents, reader)
+            columns |= {i: self._converted(columns[i], i, lambda text: text) for i in self._checked}
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, msgspec.MsgspecError, RecursionError) as error:
             raise Refused from error
         return [columns[i] for i in range(len(self._fields))]
@@ -126,10 +128,13 @@ class ColumnReader:
         return column
 
     def _unquoted(self, column: pa.Array, i: int) -> pa.Array:
+        return self._converted(column, i, json.dumps)
+
+    def _converted(self, column: pa.Array, i: int, as_json: Callable[[str], str]) -> pa.Array:
         """Texts through the exact converter, each distinct one once."""
         encoded = column.dictionary_encode()
         try:
-            values = [self._convert[i](json.dumps(text)) for text in encoded.dictionary.to_pylist()]
+            values = [self._convert[i](as_json(text)) for text in encoded.dictionary.to_pylist()]
         except BadValue as error:
             raise Refused from error
         if None in values:
@@ -166,7 +171,7 @@ def _clash(a: FieldSpec, b: FieldSpec) -> bool:
 
 def _form(spec: FieldSpec, path: tuple[str, ...], source: object) -> Form:
     names, value = _follow(source, path) or (path, None)
-    if spec.json:
+    if spec.is_raw:
         return names, "as_is"
     if spec.formats:
         return names, _date_form(spec, value)
@@ -198,12 +203,12 @@ def _build(fields: Sequence[FieldSpec], forms: Sequence[Form]) -> _Reader:
     scalars: Tree = {}
     raws: Tree = {}
     for spec, (names, written) in zip(fields, forms, strict=True):
-        _plant(raws if spec.json else scalars, names, _read_type(spec, written))
+        _plant(raws if spec.is_raw else scalars, names, _read_type(spec, written))
     for spec in sorted(fields, key=lambda spec: len(spec.path)):
-        _guard(raws if spec.json else scalars, spec.path)
+        _guard(raws if spec.is_raw else scalars, spec.path)
     options = pj.ParseOptions(explicit_schema=pa.schema(_arrow(scalars)), unexpected_field_behavior="ignore")
     raw = msgspec.json.Decoder(_struct(raws)) if raws else None
-    raw_at = {i: _attributes(raws, forms[i][0]) for i, spec in enumerate(fields) if spec.json}
+    raw_at = {i: _attributes(raws, forms[i][0]) for i, spec in enumerate(fields) if spec.is_raw}
     return _Reader(options, raw, raw_at)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from connectors.elasticsearch.decode_dates import date_parser
 from connectors.elasticsearch.fields import UNSIGNED, FieldSpec
+from connectors.policies import utf8
 
 Value = bool | int | float | str | Decimal | None
 """What `pyarrow.array` takes for one cell; timestamps are integers in the column's unit."""
@@ -203,6 +204,8 @@ def _flat(value: _Found) -> Iterator[_Found]:
 
 def converter(spec: FieldSpec) -> Callable[[str], Value]:
     """The function from the JSON text of one scalar, not null, to the cell of `spec`'s column."""
+    if spec.checked is not None:
+        return _checked(converter(replace(spec, type=spec.checked, checked=None)))
     if spec.formats:
         return _date(spec)
     if spec.type == pa.string():
@@ -213,6 +216,20 @@ def converter(spec: FieldSpec) -> Callable[[str], Value]:
         return _numeric(_float)
     low, high = _limits(spec.type)
     return _numeric(lambda number: _integer(number, low, high, spec.type == UNSIGNED))
+
+
+def _checked(convert: Callable[[str], Value]) -> Callable[[str], Value]:
+    """What a value says, if `convert` takes it."""
+
+    def read(value: str) -> Value:
+        return None if convert(value) is None else _plain(value)
+
+    return read
+
+
+def bad_text(value: str) -> str:
+    """What a value that does not fit says in a column of text: a string without its quotes, others as written."""
+    return utf8(str(json.loads(value)) if value[0] == '"' else value)
 
 
 def json_text(value: str) -> str:

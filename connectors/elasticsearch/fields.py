@@ -12,7 +12,7 @@ here says which column holds every value that the index accepts for that field t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -68,7 +68,8 @@ class FieldSpec:
 
     `path`: the object names from the root of `_source` to the value; a document may also write them joined
     by dots. `es_type`: the field type of the mapping. `formats`: date formats in the order they are tried,
-    empty for other types. `type`: of the column. `json`: the column holds the value's JSON text.
+    empty for other types. `type`: of the column. `json`: the column holds the value's JSON text. `checked`: the
+    type that values must fit although the column is text, and holds each of them as it came.
     """
 
     column: str
@@ -77,6 +78,16 @@ class FieldSpec:
     formats: tuple[str, ...]
     type: pa.DataType
     json: bool
+    checked: pa.DataType | None = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the column is filled from the values' own texts."""
+        return self.json or self.checked is not None
+
+    def as_text(self) -> FieldSpec:
+        """The same field in a column of text."""
+        return self if self.type == pa.string() else replace(self, type=pa.string(), checked=self.type)
 
     @property
     def field(self) -> str:

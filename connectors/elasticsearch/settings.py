@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from connectors.policies import Policy
 from state.settings import Group, Secret
 
 Name = Annotated[str, Field(min_length=1)]
@@ -64,8 +65,9 @@ class Columns(Group):
     that a document holds is lost, and new inner fields need no new column. Nested fields are JSON either way."""
     conflicts: Literal["fail", "text", "json"] = "fail"
     """What a field becomes that indices map to types no column holds both of. Default fail: a person decides."""
-    on_bad_value: Mapping[Name, Literal["error", "null"]] = {}
-    """Column to what happens with a value that does not fit it; null ones are counted. Default error for all:
+    on_bad_value: Mapping[Name, Policy] = {}
+    """Column to what becomes of a value that it cannot hold: `error` fails the run, `null` makes it NULL, `text`
+    makes the column text, `quarantine` sets the row aside; all but errors are counted. Default error for all:
     nothing is dropped unasked."""
 
 
@@ -125,6 +127,8 @@ class ElasticsearchSettings(Group):
     @model_validator(mode="after")
     def _never_null(self) -> ElasticsearchSettings:
         for column in (self.cursor, *self.key):
-            if self.columns.on_bad_value.get(column) == "null":
-                raise ValueError(f"on_bad_value of {column} cannot be null: windows and rows are told apart by it")
+            if (policy := self.columns.on_bad_value.get(column)) in ("null", "text"):
+                raise ValueError(
+                    f"on_bad_value of {column} cannot be {policy}: windows and rows are told apart by it"
+                )
         return self

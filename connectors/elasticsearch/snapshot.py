@@ -30,6 +30,7 @@ class PitSnapshot:
         self._slicing = slicing
         self._at_once = at_once
         self._touched: Counter[str] = Counter()
+        self._aside: list[pa.RecordBatch] = []
 
     @property
     def count(self) -> int:
@@ -51,8 +52,9 @@ class PitSnapshot:
         return dict(self._touched)
 
     def quarantined(self) -> pa.RecordBatch | None:
-        """See `Snapshot.quarantined`: no column has that policy."""
-        return None
+        """See `Snapshot.quarantined`."""
+        taken, self._aside = self._aside, []
+        return pa.Table.from_batches(taken).combine_chunks().to_batches()[0] if taken else None
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """The rows, a page at a time. Raises `RestartAttempt` if they are not as many as were counted."""
@@ -61,6 +63,8 @@ class PitSnapshot:
                 async for page in pages:
                     self._pits.used_at = time.monotonic()
                     self._touched.update(page.touched)
+                    if page.quarantined is not None:
+                        self._aside.append(page.quarantined)
                     if page.batch.num_rows:
                         yield page.batch
         except RestartAttempt as error:

@@ -180,6 +180,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "phases.source_to_stage_transfer.chunk_rows": TEXT,
     "phases.source_to_stage_transfer.parallel_parts": (65, "must be less than or equal to 64"),
     "phases.source_to_stage_transfer.snapshot_max_age_seconds": ZERO,
+    "phases.source_to_stage_transfer.max_quarantined_rows": (-1, "must be greater than or equal to 0"),
+    "phases.source_to_stage_transfer.max_quarantined_percent": PERCENT,
     "phases.stage_to_target_transfer": NOT_GROUP,
     "phases.stage_to_target_transfer.enabled": NOT_FLAG,
     "phases.stage_to_target_transfer.function": NOT_FUNCTION,

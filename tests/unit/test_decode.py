@@ -77,7 +77,7 @@ def test_a_value_that_does_not_fit_is_named_e17(bad):
     with pytest.raises(ContractError) as error:
         Decoder([field("n", "integer")]).decode(page(*good, f'{{"n":{bad}}}', *good))
     assert "d40" in error.value.message and "logs-1" in error.value.message and "'n'" in error.value.message
-    assert "types: {n: json}" in error.value.hint
+    assert "columns.types" in error.value.hint and "columns.on_bad_value" in error.value.hint
 
 
 def test_a_bad_value_is_null_and_counted_where_declared_e17():
@@ -87,6 +87,49 @@ def test_a_bad_value_is_null_and_counted_where_declared_e17():
     assert got.touched == {"n": 2}
     with pytest.raises(ContractError, match="'m'"):
         decoder.decode(page({"n": 1, "m": "x"}))
+
+
+@pytest.mark.parametrize("many", [0, 100])
+def test_a_document_with_a_value_to_quarantine_is_set_aside_whole_m14(many):
+    fields = [field("n", "integer"), field("at", "date"), field("s", "keyword")]
+    decoder = Decoder(fields, on_bad_value={"n": "quarantine", "s": "null"}, cursor="at")
+    good = [{"n": 1, "at": "2013-01-01T10:00:00Z", "s": ["x"]}] * many
+    bad = '{"n": "7 or 8", "at":"2013-01-01T10:30:00Z", "s":["a","b"]}'
+    got = decoder.decode(page(*good, bad, {"n": 2, "s": [["y"], "z"]}, *good))
+    assert got.batch.column("n").to_pylist() == [*[1] * many, 2, *[1] * many]
+    assert got.touched == {"s": 2 * many + 1}
+    [row] = got.quarantined.to_pylist()
+    assert (row["bad_column"], row["bad_value"], row["reason"]) == (
+        "n; s",
+        '"7 or 8"; ["a","b"]',
+        "not a number; several values for one column",
+    )
+    assert row["row_text"] == f'{{"_index": "logs-1", "_id": "d{many}", "_source": {bad}}}'
+    assert row["row_cursor"] == datetime(2013, 1, 1, 10, 30, tzinfo=UTC)
+
+
+def test_a_column_of_text_holds_each_value_as_it_came_and_counts_those_that_do_not_fit_m14():
+    decoder = Decoder([field("n", "long"), field("d", "date")], on_bad_value={"n": "text", "d": "text"})
+    assert {decoder.schema.field(name).type for name in ("n", "d")} == {pa.string()}
+    values = ["7", '"7"', "7.0", "1e2", '"many"', "[1,2]", '{"a": 1}', "null", "9223372036854775808", r'"\ud83d"']
+    got = decoder.decode(page(*(f'{{"n":{value},"d":"2013-02-30"}}' for value in values)))
+    held = ["7", "7", "7.0", "1e2", "many", "[1,2]", '{"a": 1}', None, "9223372036854775808", r"\ud83d"]
+    assert got.batch.column("n").to_pylist() == held
+    assert got.batch.column("d").to_pylist() == ["2013-02-30"] * len(values)
+    assert got.touched == {"n": 5, "d": len(values)}
+    assert got.quarantined is None
+
+
+def test_a_column_of_text_takes_the_fast_way_where_its_values_fit(monkeypatch):
+    decoder = Decoder([field("n", "long")], on_bad_value={"n": "text"})
+    expected = decoder.decode(page(*[{"n": "x"}, {"n": 1}, {"n": "2"}, {"n": None}])).batch.slice(1)
+
+    def slow(*_):
+        raise AssertionError("the exact way")
+
+    monkeypatch.setattr("connectors.elasticsearch.decode_values.RowReader.read", slow)
+    got = decoder.decode(page({"n": 1}, {"n": "2"}, {"n": None}))
+    assert got.batch.column("n").to_pylist() == ["1", "2", None] == expected.column("n").to_pylist()
 
 
 def test_names_joined_by_dots_are_seen_e17():

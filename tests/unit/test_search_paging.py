@@ -732,10 +732,22 @@ async def test_values_changed_by_a_declared_policy_are_counted_e17():
     assert sorted(rows, key=str) == [0, 1, 2, 3, 4, None]
 
 
-async def test_a_value_that_does_not_fit_names_document_field_and_index_e17():
+async def test_documents_that_are_set_aside_are_handed_out_once_and_are_among_the_count_m14():
+    odd = [json.dumps({"id": f"odd{i}", "at": DAY.isoformat(), "n": "many"}) for i in range(3)]
+    script = SearchScript([*documents(5), *odd])
+    columns = {"on_bad_value": {"n": "quarantine"}}
+    async with connected(script, columns=columns) as connector, connector.open(SPAN) as snapshot:
+        rows = [row async for batch in snapshot.batches() for row in batch.column("n").to_pylist()]
+        aside = snapshot.quarantined()
+        assert (sorted(rows), aside.num_rows, snapshot.count) == ([0, 1, 2, 3, 4], 3, 8)
+        assert set(aside["row_cursor"].to_pylist()) == {DAY}
+        assert snapshot.quarantined() is None
+
+
+async def test_a_value_that_does_not_fit_names_document_column_and_index_e17():
     odd = json.dumps({"id": "odd", "at": DAY.isoformat(), "n": "many"})
     async with connected(SearchScript([*documents(5), odd])) as connector:
-        with pytest.raises(SluicewayError, match="document 'odd' of index 'events': field 'n'"):
+        with pytest.raises(SluicewayError, match="document 'odd' of index 'events': column 'n'"):
             await read(connector)
 
 
