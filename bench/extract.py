@@ -87,7 +87,8 @@ async def drain(url: str, index: str, _folder: Path, rows_per_part: int) -> int:
             query = {"bool": {"filter": [{"range": {"time_hour": bounds}}]}}
             body = {"size": PAGE, "sort": [{"_shard_doc": "asc"}], "track_total_hits": False, "pit": pit}
             cut = [{"slice": {"id": number, "max": slices}} for number in range(slices)]
-            rows += sum(await asyncio.gather(*(_drained(session, body | {"query": query} | one) for one in cut)))
+            drained = await asyncio.gather(*(_drained(session, body | {"query": query} | one) for one in cut))
+            rows += sum(drained)
 
         await each(parts, PARTS_AT_ONCE, part)
     return rows
