@@ -26,10 +26,10 @@ _DATE_SIGNS, _SIGNS, _NO_SIGNS = np.uint64(0xFF0000FF00000000), np.uint64(0x0000
 _TWO: Final = np.uint64(0xFFFF)
 _1, _11, _12, _100 = np.uint64(1), np.uint64(11), np.uint64(12), np.uint64(100)
 _DAY_MICROS, _HOUR_MICROS, _MINUTE_MICROS, _MICROS = 86_400_000_000, 3_600_000_000, 60_000_000, 1_000_000
-_POINT = ord(".")
-_SHORT, _LONG = 19, 26
-"""Characters of a date and time without and with six digits of a second."""
-_POWERS: Final = 10 ** np.arange(6, -1, -1, dtype=np.int64)
+_POINT, _MINUS, _COLON, _ZERO = (ord(sign) for sign in ".-:0")
+_SHORT, _DIGITS = 19, 6
+"""Characters of a date and time without a fraction, and digits of that at most."""
+_POWERS: Final = 10 ** np.arange(_DIGITS, -1, -1, dtype=np.int64)
 
 
 def dates(cells: Cells) -> tuple[NDArray[np.int32], Flags]:
@@ -45,13 +45,27 @@ def datetimes(cells: Cells) -> tuple[Numbers, Flags]:
     found = pairs(clock)
     hour, minute, second = (pair(found, place).view(np.int64) for place in (0, 3, 6))
     odd |= _unusual(clock, _SIGNS) | (hour > 23) | (minute > 59) | (second > 59)
-    odd |= (cells.length < _SHORT) | (cells.length > _LONG)
+    odd |= cells.length < _SHORT
     micros = days * _DAY_MICROS + hour * _HOUR_MICROS + minute * _MINUTE_MICROS + second * _MICROS
-    if cells.length.max(initial=0) > _SHORT:
-        fraction, wrong = _fractions(cells)
-        micros += fraction
-        odd |= wrong
-    return micros, odd
+    fraction, wrong = _fractions(cells, cells.begin + _SHORT)
+    return micros + fraction, odd | wrong
+
+
+def times(cells: Cells) -> tuple[Numbers, Flags]:
+    """Microseconds of `-838:59:59.999`, and where something else stands."""
+    minus = cells.byte(cells.begin) == _MINUS
+    begin = cells.begin + minus
+    has_three = cells.byte(begin + 2) != _COLON
+    hundreds = np.where(has_three, cells.byte(begin).astype(np.int64) - _ZERO, 0)
+    begin = begin + has_three
+    clock = cells.word(begin) ^ _CLOCK
+    found = pairs(clock)
+    hour, minute, second = (pair(found, place).view(np.int64) for place in (0, 3, 6))
+    odd = _unusual(clock, _SIGNS) | (hundreds < 0) | (hundreds > 9) | (minute > 59) | (second > 59)
+    micros = (100 * hundreds + hour) * _HOUR_MICROS + minute * _MINUTE_MICROS + second * _MICROS
+    fraction, wrong = _fractions(cells, begin + 8)
+    micros += fraction
+    return np.where(minus, -micros, micros), odd | wrong | (cells.end < begin + 8)
 
 
 def _days(cells: Cells, rest: Words, signs: np.uint64) -> tuple[Numbers, Flags]:
@@ -72,10 +86,12 @@ def _unusual(values: Words, signs: np.uint64) -> Flags:
     return found
 
 
-def _fractions(cells: Cells) -> tuple[Numbers, Flags]:
-    """Microseconds behind the point, and where they are none."""
-    count = cells.length - (_SHORT + 1)
-    number, odd = ending(cells, cells.end, count)
-    odd |= cells.byte(cells.begin + _SHORT) != _POINT
+def _fractions(cells: Cells, point: Numbers) -> tuple[Numbers, Flags]:
+    """Microseconds behind the point, if there is one, and where they are none."""
+    count = cells.end - point - 1
     has = count >= 0
+    if not has.any():
+        return np.zeros(len(has), np.int64), has
+    number, odd = ending(cells, cells.end, count)
+    odd |= (count > _DIGITS) | (cells.byte(point) != _POINT)
     return np.where(has, number.view(np.int64) * _POWERS.take(count, mode="clip"), 0), odd & has

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from connectors.mysql.columns import Column, Kind
 from connectors.mysql.decode_cells import Cells, Flags, Words
 from connectors.mysql.decode_digits import LONGEST, ending
-from connectors.mysql.decode_times import dates, datetimes
-from connectors.mysql.rows import TOO_LARGE
+from connectors.mysql.decode_times import dates, datetimes, times
+from connectors.mysql.rows import DAY_MICROS, TOO_LARGE
 
 Read = Callable[[Cells], tuple[pa.Array, Flags | None]]
 """The column, and in which rows it is not to be trusted (None: in none); what it holds there is of its type."""
@@ -37,12 +37,13 @@ def reader(column: Column) -> Read:
         return _floats(type_)
     if column.kind is Kind.DATETIME:
         return _moments(type_)
+    if column.kind is Kind.TIME:
+        return _times(type_)
     return {
         Kind.BOOLEAN: _booleans,
         Kind.DATE: _dates,
-        Kind.TIME: _unseen(type_),
         Kind.TEXT: texts,
-        Kind.JSON: _unseen(pa.string()),
+        Kind.JSON: _unseen,
         Kind.BYTES: lambda cells: (blobs(cells), None),
     }[column.kind]
 
@@ -181,9 +182,21 @@ def _moments(type_: pa.DataType) -> Read:
     return read
 
 
-def _unseen(type_: pa.DataType) -> Read:
-    """Leaves all values to the plain way."""
-    return lambda cells: (pa.nulls(cells.frame.rows, type_), _all(cells))
+def _times(type_: pa.DataType) -> Read:
+    is_of_day = not pa.types.is_integer(type_)
+
+    def read(cells: Cells) -> tuple[pa.Array, Flags | None]:
+        micros, odd = times(cells)
+        if is_of_day:
+            odd |= (micros < 0) | (micros >= DAY_MICROS)
+        return _array(type_, micros, cells), _odd(odd, cells)
+
+    return read
+
+
+def _unseen(cells: Cells) -> tuple[pa.Array, Flags | None]:
+    """Texts that are all left to the plain way."""
+    return pa.nulls(cells.frame.rows, pa.string()), _all(cells)
 
 
 def _whole(cells: Cells) -> tuple[Words, Flags, Flags]:

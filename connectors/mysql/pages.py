@@ -21,6 +21,8 @@ PAGE_BYTES: Final = 2 * 1024 * 1024
 """What a page is filled up to; a longer row has a page of its own length."""
 PAGE_ROWS: Final = 1 << 17
 """Rows of a page at most, about."""
+MOST_BYTES: Final = 2_000_000_000
+"""Bytes of a row at most: a server sends half as much in one value, and a column's offsets have 31 bits."""
 ROOM_BYTES: Final = 256 * 1024
 """Bytes that are taken from a socket at once: their packets are found in some milliseconds."""
 PADDING: Final = 32
@@ -62,13 +64,18 @@ class Packets:
     """
 
     def __init__(
-        self, *, ends_with_ok: bool = False, page_bytes: int = PAGE_BYTES, page_rows: int = PAGE_ROWS
+        self,
+        *,
+        ends_with_ok: bool = False,
+        page_bytes: int = PAGE_BYTES,
+        page_rows: int = PAGE_ROWS,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self.names: list[str] | None = None
         """The columns of the result, when they came."""
         self.is_ended = False
         """The packet that ends the answer came: with success, or with the error that was raised."""
-        self._page_bytes, self._page_rows = page_bytes, page_rows
+        self._page_bytes, self._page_rows, self._most_bytes = page_bytes, page_rows, most_bytes
         self._ends_with_ok = ends_with_ok
         self._sequence = 1
         self._joined: list[int] = []  # a row's number, for each packet of it after the first
@@ -95,10 +102,15 @@ class Packets:
         return memoryview(self._data)[self._filled : min(end, self._filled + ROOM_BYTES)]
 
     def arrived(self, size: int) -> None:
-        """Look for rows in the bytes that came. Raises the server's error if it sent one, 2027 for no result."""
+        """Look for rows in the bytes that came.
+
+        Raises the server's error if it sent one, 2027 for no result, 2020 for a row of more than `MOST_BYTES`.
+        """
         self._filled += size
         while self._walk() and self._long_packet():
             pass
+        if not self._rows and self._filled > self._most_bytes:
+            raise OperationalError(CR.CR_NET_PACKET_TOO_LARGE, f"a row has more than {self._most_bytes} bytes")
         if self.names is None:
             self._read_head()
         if self.names is not None and self._rows and self._next == self._filled:

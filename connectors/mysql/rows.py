@@ -23,7 +23,7 @@ Value = Any
 
 _NULL: Final = 0xFB
 _LENGTH_BYTES: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
-_DAY_MICROS: Final = 86_400_000_000
+DAY_MICROS: Final = 86_400_000_000
 
 TOO_LARGE: Final = {pa.float64(): inf, pa.float32(): (2 - 2**-24) * 2.0**127}
 """What is rounded to infinity."""
@@ -242,7 +242,7 @@ def _time_of_day(raw: bytes) -> time | Bad:
     micros = _microseconds(raw)
     if isinstance(micros, Bad):
         return micros
-    if not 0 <= micros < _DAY_MICROS:
+    if not 0 <= micros < DAY_MICROS:
         return Bad("no time of a day")
     return (datetime.min + timedelta(microseconds=micros)).time()
 

@@ -46,6 +46,13 @@ def test_a_row_of_several_packets_is_joined_where_they_are_cut_or_not(size):
         assert read(data, steps)[0] == read(data, steps, page_bytes=1 << 26)[0] == rows
 
 
+def test_a_row_that_no_column_takes_is_refused_before_it_is_there():
+    rows = [b"\x01a", b"y" * 5_000, b"\x01b"]
+    assert read(answer(["a"], rows), (500,), page_bytes=1, most_bytes=5_600)[0] == rows
+    with pytest.raises(OperationalError, match=r"2020.*more than 4000 bytes"):
+        read(answer(["a"], rows), (500,), page_bytes=1, most_bytes=4_000)
+
+
 def test_a_row_that_begins_as_the_end_does_is_a_row():
     long = value(b"z" * (1 << 24))
     assert long[0] == EOF[0]
