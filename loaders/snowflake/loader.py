@@ -79,6 +79,7 @@ class SnowflakeLoader:
         self._writers: Recent[str] = Recent(1_000)
         self._staged: Recent[bool] = Recent(10_000)
         self._claims: Recent[int] = Recent(1_000)
+        self._distinct: Recent[bool] = Recent(1_000)
         self._puts = asyncio.Semaphore(MOST_PUTS)
         self._turn = TURNS.setdefault(account, {}).setdefault(self._names.target, asyncio.Lock())
 
@@ -129,6 +130,7 @@ class SnowflakeLoader:
         async with self._turn, self._reading(attempt, Phase.STAGE_TO_TARGET_TRANSFER) as work:
             receipt = await Merge(work, attempt, manifest, contract, stage, identity).receipt()
             self._writers[attempt.run.hash] = work.session.id
+            self._distinct[stage_table] = not receipt.counts.duplicates
             return receipt
 
     async def counts(self, attempt: Attempt, manifest: Manifest, stage_table: str | None) -> Counts:
@@ -137,7 +139,8 @@ class SnowflakeLoader:
             if stage == work.empty and work.merging and not manifest.chunks:
                 counts, self._claims[attempt.run.hash] = await looking.counts_of_nothing(work, attempt)
                 return counts
-            counts = await looking.counts(work, self._files, attempt, manifest, stage)
+            distinct = bool(stage_table and self._distinct.get(stage_table))
+            counts = await looking.counts(work, self._files, attempt, manifest, stage, distinct=distinct)
             side = await aside.looked(work, attempt, manifest, stage)
             return msgspec.structs.replace(
                 counts, stage_aside=side.staged, quarantine_rows=side.quarantined, read_again=side.read_again

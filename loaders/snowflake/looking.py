@@ -25,15 +25,22 @@ STAGED_HOW = "LIST, and footers at PUT"
 
 
 async def counts(
-    work: Work, files: StageFiles, attempt: Attempt, manifest: Manifest, stage: Name | None
+    work: Work,
+    files: StageFiles,
+    attempt: Attempt,
+    manifest: Manifest,
+    stage: Name | None,
+    *,
+    distinct: bool = False,
 ) -> Counts:
-    """Each count by its own query; None where the thing is gone."""
+    """Each count by its own query; None where the thing is gone. `distinct`: the merge found no key twice in the
+    stage table, so nothing is sorted. If one is there twice by now, the stage has more rows than were copied."""
     found, side = [], []
     if manifest.files:
         listed = await files.under(work.session, attempt.run)
         found, side = files.found(listed, manifest.chunks), files.found(listed, manifest.side_chunks)
     have, [there] = await look_with(work.session, work.names.target, stage or work.names.target)
-    stage_rows, target_rows = await counted(work, attempt, have, stage if there else None)
+    stage_rows, target_rows = await counted(work, attempt, have, stage if there else None, distinct=distinct)
     return Counts(
         staged_files=len(found),
         staged_rows=sum(chunk.rows for chunk in found),
@@ -77,10 +84,10 @@ async def exists(work: Work, table: Name) -> bool:
 
 
 async def counted(
-    work: Work, attempt: Attempt, have: Table | None, stage: Name | None
+    work: Work, attempt: Attempt, have: Table | None, stage: Name | None, *, distinct: bool
 ) -> tuple[int | None, int | None]:
     """Rows of the stage table, and rows of the target that answer for the run, in one statement of two queries."""
-    target = target_query(work, attempt, have, stage)
+    target = target_query(work, attempt, have, stage, distinct=distinct)
     queries = ["NULL" if stage is None else f"(SELECT COUNT(*) FROM {stage.sql})"]
     queries.append("NULL" if target is None else f"({target[0]})")
     values = () if target is None else target[1]
@@ -91,7 +98,7 @@ async def counted(
 
 
 def target_query(
-    work: Work, attempt: Attempt, have: Table | None, stage: Name | None
+    work: Work, attempt: Attempt, have: Table | None, stage: Name | None, *, distinct: bool
 ) -> tuple[str, tuple[str, ...]] | None:
     """Counts what answers for the run; None where target or stage table is gone, or is another."""
     needed = [RUN.upper(), *named(work.rules.cursor), *(work.rules.ordering if work.merging else ())]
@@ -102,7 +109,8 @@ def target_query(
         return query, (attempt.name, *values)
     if stage is None:
         return None
-    newest = work.rules.newest(work.staged(stage), {name: f"r.{quoted(name)}" for name in work.rules.compared})
+    compared = {name: f"r.{quoted(name)}" for name in work.rules.compared}
+    newest = work.rules.newest(work.staged(stage), compared, distinct=distinct)
     return (
         f"SELECT COUNT(*) FROM ({newest}) s JOIN {work.target} t ON {work.rules.match}"
         f" WHERE NOT {work.rules.newer}",

@@ -36,8 +36,9 @@ async def upsert(plan: Plan) -> MergeCounts:
     require_same_rows(plan, staged.given, staged.lost)
     require_keys(plan, staged.nulls)
     require_json(plan, staged.invalid)
-    newest = plan.rules.newest(plan.rows, plan.values, distinct=staged.rows == staged.keys)
-    *outcomes, held_twice, undecided = await foreseen(plan, newest)
+    distinct = staged.rows == staged.keys
+    newest = plan.rules.newest(plan.rows, plan.values, distinct=distinct)
+    *outcomes, held_twice, undecided = await foreseen(plan, newest, distinct=distinct)
     require_distinct_target(plan, held_twice)
     require_decided(plan, undecided)
     counts = MergeCounts(staged.rows, staged.keys, *outcomes)
@@ -63,21 +64,25 @@ async def looked(plan: Plan) -> Staged:
     return Staged(given, rows, keys, gone, counts[:missing], counts[missing:])
 
 
-async def foreseen(plan: Plan, newest: str) -> list[int]:
+async def foreseen(plan: Plan, newest: str, *, distinct: bool) -> list[int]:
     """What the merge will do: rows inserted, updated, older, unchanged; keys that the target holds twice; and rows
-    that `change_only` cannot decide on."""
+    that `change_only` cannot decide on.
+
+    `distinct`: `newest` sorts nothing. Each query then has it for itself and reads only what it compares; else it
+    is worked out once for all of them."""
     rules, updates = plan.rules, f"{plan.rules.newer} AND {differs(plan)}"
-    pairs = f"SELECT COUNT(*) FROM s JOIN {plan.target} t ON {rules.match} WHERE"
+    s, before = (f"({newest}) s", "") if distinct else ("s", f"WITH s AS ({newest}) ")
+    pairs = f"SELECT COUNT(*) FROM {s} JOIN {plan.target} t ON {rules.match} WHERE"
     queries = [
-        f"SELECT COUNT(*) FROM s LEFT JOIN {plan.target} t ON {rules.match}"
+        f"SELECT COUNT(*) FROM {s} LEFT JOIN {plan.target} t ON {rules.match}"
         f" WHERE t.{quoted(rules.key[0])} IS NULL",
         f"{pairs} {updates}",
         f"{pairs} {rules.older}",
         f"{pairs} NOT {rules.older} AND NOT ({updates})",
-        twice(plan),
+        twice(plan, s),
         f"{pairs} {updates} AND {rules.level}" if plan.work.settings.change_only else "SELECT 0",
     ]
-    return await counted(plan, queries, f"WITH s AS ({newest}) ")
+    return await counted(plan, queries, before)
 
 
 async def counted(plan: Plan, queries: Sequence[str], before: str = "", values: Sequence[str] = ()) -> list[int]:
@@ -112,11 +117,11 @@ def invalid(plan: Plan) -> list[str]:
     ]
 
 
-def twice(plan: Plan) -> str:
-    """Keys of the stage that the target holds more than once."""
+def twice(plan: Plan, staged: str) -> str:
+    """Keys of the stage that the target holds more than once; `staged`: its rows `s` in a FROM."""
     keys = ", ".join(f"s.{quoted(name)}" for name in plan.rules.key)
     return (
-        f"SELECT COUNT(*) FROM (SELECT {keys} FROM s JOIN {plan.target} t ON {plan.rules.match}"
+        f"SELECT COUNT(*) FROM (SELECT {keys} FROM {staged} JOIN {plan.target} t ON {plan.rules.match}"
         f" GROUP BY {keys} HAVING COUNT(*) > 1) d"
     )
 
