@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from loaders.archive_settings import ArchiveAccess
@@ -102,9 +102,8 @@ async def tried(config: PipelineConfig, window: Window | None, emit: Emit) -> Ru
 
 async def newest_closed(worker: Worker) -> Window:
     """Raises `ConfigurationError` if no window is closed yet."""
-    async with aclosing(worker.connect()) as source:
-        now = await source.readable_until(await source.now())
-    last = newest(worker.config.windows.tiling(), closed_until(worker.config, now))
+    _, until = await worker.source_clock()
+    last = newest(worker.config.windows.tiling(), closed_until(worker.config, until))
     if last is None:
         raise ConfigurationError(
             f"no window is closed yet: the first begins at {show_instant(worker.config.windows.start)}",

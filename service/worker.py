@@ -85,11 +85,15 @@ class Worker:
         found = await self.tried(lambda: self.drive.runs(self.pipeline, statuses=UNFINISHED))
         return [run for run in found if run.unfinished]
 
+    async def source_clock(self) -> tuple[datetime, datetime]:
+        """The source's clock, and the instant until which it is readable; windows that end by then are closed."""
+        async with aclosing(self.connect()) as source:
+            now = await self.tried(source.now)
+            return now, await self.tried(lambda: source.readable_until(now))
+
     async def open(self, loads: Loads, only: Window | None = None) -> list[Run]:
         """Create runs for the windows that are due; `loads` as this process repaired the ledger from it."""
-        async with aclosing(self.connect()) as connector:
-            now = await self.tried(connector.now)
-            until = await self.tried(lambda: connector.readable_until(now))
+        _, until = await self.source_clock()
         opened = await self._opened(loads, until, only)
         if opened:
             self.emit(WindowsOpened(self.pipeline, tuple(run.window for run in opened)))

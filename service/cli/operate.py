@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +84,8 @@ def backfill(config: Path, start: datetime, end: datetime, *, json: bool) -> Non
 async def require_closed(worker: Worker, span: Window, windows: Sequence[Window]) -> None:
     """A window that is still open would be taken for loaded, and never be loaded whole; one that is old cannot be
     loaded in mode snapshot."""
-    async with aclosing(worker.connect()) as source:
-        edge = closed_until(worker.config, await source.readable_until(await source.now()))
+    _, until = await worker.source_clock()
+    edge = closed_until(worker.config, until)
     if span.end > edge:
         raise ConfigurationError(
             f"{span} is not closed yet: rows may still come",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -175,9 +175,8 @@ class Actions:
 
     async def _closed_windows(self, attendant: Attendant, span: Window) -> Sequence[Window]:
         worker = attendant.worker
-        async with aclosing(worker.connect()) as source:
-            now = await worker.tried(source.now)
-            edge = closed_until(worker.config, await worker.tried(lambda: source.readable_until(now)))
+        _, until = await worker.source_clock()
+        edge = closed_until(worker.config, until)
         if span.end > edge:
             hint = f"Windows are closed up to {show_instant(edge)}; end the span there or earlier."
             raise Refused(422, "not_closed", f"{span} is not closed yet: rows may still come", hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -171,9 +170,7 @@ class Attendant:
             self.standing = await self._begin()
         elif self._outdated or self._is_shared:
             await self._refresh(self.standing)
-        async with aclosing(self.worker.connect()) as source:
-            now = await self.worker.tried(source.now)
-            until = await self.worker.tried(lambda: source.readable_until(now))
+        now, until = await self.worker.source_clock()
         closed = closed_until(self.worker.config, until)
         waiting = self.standing.due(closed, 1) if self.paused else await self._open(self.standing, closed)
         self.health = Health(looked_at=self.clock())
