@@ -123,6 +123,11 @@ MEANINGS: Sequence[Meaning] = (
     ),
     Meaning((1194, 1195, 1034, 1932), PermanentError, "Repair or restore the table in the database."),
     Meaning(
+        (2020,),
+        PermanentError,
+        "Leave the column with such values out (source_system.columns.exclude); no target takes one.",
+    ),
+    Meaning(
         (1292, 1366, 1365, 1690),
         PermanentError,
         "A value does not fit what is computed from it; look at source_system.where and query.",
