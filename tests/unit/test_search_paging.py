@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from connectors.elasticsearch.connector import ElasticsearchConnector
+from connectors.elasticsearch.load import guard_of
 from connectors.elasticsearch.node import BoundedNode
 from connectors.elasticsearch.paging import PageSize, PointReader
 from connectors.elasticsearch.settings import ElasticsearchSettings
@@ -553,7 +554,21 @@ async def test_runs_of_one_endpoint_share_what_is_allowed():
             await asyncio.gather(read(one), read(another), read(one), read(another))
         finally:
             await another.aclose()
+        assert guard_of((given["endpoint"],))._most == 3, "what has left no longer counts"
     assert script.most_at_once == 2
+
+
+@pytest.mark.parametrize("kind", ["page", "count"])
+async def test_a_refusal_counts_for_all_runs_of_the_endpoint_e10(kind):
+    script = SearchScript(documents(30))
+    script.at(kind, 1, refusal(429, "es_rejected_execution_exception"))
+    async with connected(script) as connector:
+        await connector.now()
+        guard = guard_of((connector._settings.endpoint,))
+        assert guard.allowed == 2
+        with pytest.raises(TransientError):
+            await read(connector)
+        assert guard.allowed == 1
 
 
 @pytest.mark.parametrize("answering", ["by shard", "alone"])
