@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from connectors.mysql import session as sessions
-from connectors.mysql.bounds import behind
+from connectors.mysql.bounds import OLD, behind
 from connectors.mysql.connector import MysqlConnector
 from connectors.mysql.grants import may_see_all, writing
 from connectors.mysql.session import Session, variables
@@ -197,6 +197,24 @@ async def test_a_connection_that_fell_asleep_is_replaced(place):
     assert first[0] == again[0]
 
 
+@pytest.mark.parametrize("failing", [False, True])
+async def test_no_snapshot_stays_open_when_its_reader_is_done_m4(place, failing):
+    """Well or not: an old one weighs on the server as long as its connection lives."""
+    open_ones = (
+        "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist"
+        " ON id = trx_mysql_thread_id WHERE db = %s"
+    )
+    async with aclosing(MysqlConnector(place.settings())) as source:
+        with suppress(ZeroDivisionError):
+            async with source.open(SPAN):
+                await asyncio.sleep(NEWS_SECONDS)
+                assert place.server.sql(open_ones, place.database) == [(1,)]
+                if failing:
+                    raise ZeroDivisionError
+        await asyncio.sleep(NEWS_SECONDS)
+        assert place.server.sql(open_ones, place.database) == [(0,)]
+
+
 async def test_windows_are_held_back_by_transactions_that_may_still_write_m2(place):
     """Whatever the server's zone is; those that only read hold nothing back."""
     settings = place.settings(hold_back_open_transactions=True)
@@ -206,7 +224,9 @@ async def test_windows_are_held_back_by_transactions_that_may_still_write_m2(pla
             free = await source.now()
             assert free - SECOND <= await source.readable_until(free) < free
             async with source.open(SPAN):
-                assert await source.readable_until(free) >= free - SECOND
+                await asyncio.sleep(1.1)  # whole seconds are told
+                now = await source.now()
+                assert await source.readable_until(now) == now - OLD
             with place.server.connection(place.database) as writer, writer.cursor() as cursor:
                 began = await source.now()
                 cursor.execute("SET time_zone = '+05:30'")
