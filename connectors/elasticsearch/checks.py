@@ -72,6 +72,11 @@ class Checkup:
 
     async def _cursor(self) -> Check:
         source = await self._source()
+        if source.query.field is None:
+            rows = await self._live.count(source.query.of(None))
+            return Check(
+                "source_system rows", True, f"{rows:,} documents, which are read whole: there is no cursor"
+            )
         without = await self._live.count(source.query.without_cursor())
         return Check(
             "source_system.cursor",

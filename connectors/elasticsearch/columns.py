@@ -32,9 +32,9 @@ def decoder(settings: ElasticsearchSettings, fields: Fields) -> Decoder:
     return Decoder(specs, meta, dict(columns.on_bad_value), settings.cursor)
 
 
-def cursor_field(settings: ElasticsearchSettings) -> str:
-    """The field behind the cursor's column."""
-    return _field_of(settings.cursor, settings)
+def cursor_field(settings: ElasticsearchSettings) -> str | None:
+    """The field behind the cursor's column, where there is one."""
+    return None if settings.cursor is None else _field_of(settings.cursor, settings)
 
 
 def _field_of(column: str, settings: ElasticsearchSettings) -> str:
@@ -65,7 +65,7 @@ def _as_told(name: str, word: str, declared: Sequence[Declared]) -> Declared:
 def _chosen(settings: ElasticsearchSettings, fields: Fields) -> list[Path]:
     """The fields that become columns, in order of their names; cursor and key are always among them."""
     columns = settings.columns
-    always = {_field_of(name, settings) for name in (settings.cursor, *settings.key)} | columns.types.keys()
+    always = {_field_of(name, settings) for name in (*_cursors(settings), *settings.key)} | columns.types.keys()
     candidates = sorted(_candidates(settings, fields, always | set(columns.include)))
     for pattern in columns.include:
         if not any(_matches(path, pattern) for path in candidates):
@@ -145,7 +145,7 @@ def _require_read(setting: str, names: Mapping[str, str], chosen: Sequence[Path]
 
 
 def _require_columns(settings: ElasticsearchSettings, columns: Sequence[str]) -> None:
-    for setting, names in (("cursor", [settings.cursor]), ("key", settings.key)):
+    for setting, names in (("cursor", _cursors(settings)), ("key", settings.key)):
         if missing := [name for name in names if name not in columns]:
             raise ConfigurationError(
                 f"{setting} {', '.join(missing)}: {settings.index} has no such field",
@@ -162,7 +162,14 @@ def _require_columns(settings: ElasticsearchSettings, columns: Sequence[str]) ->
         )
 
 
+def _cursors(settings: ElasticsearchSettings) -> tuple[str, ...]:
+    """The cursor, where there is one."""
+    return () if settings.cursor is None else (settings.cursor,)
+
+
 def _require_cursor(settings: ElasticsearchSettings, specs: Sequence[FieldSpec], fields: Fields) -> None:
+    if settings.cursor is None:
+        return
     spec = next((spec for spec in specs if spec.column == settings.cursor), None)
     mapped = "" if spec is None else ", ".join(sorted({one.es_type for one in fields[spec.path]}))
     if spec is None or spec.type not in (MICROS, NANOS) or not set(mapped.split(", ")) <= {"date", "date_nanos"}:

@@ -20,9 +20,10 @@ NO_PARTIAL = "allow_partial_search_results=false"
 
 
 class Query(msgspec.Struct, frozen=True):
-    """The documents of a source: `where` and a range of `field`, which holds no finer dates than `resolution`."""
+    """The documents of a source: `where` and a range of `field`, which holds no finer dates than `resolution`; all
+    of them where there is no such field."""
 
-    field: str
+    field: str | None
     where: Mapping[str, Any] | None
     resolution: timedelta
 

@@ -80,8 +80,9 @@ class ElasticsearchSettings(Group):
     """URL of the cluster, or of several of its nodes. No default."""
     index: Name
     """Index, alias, data stream or pattern. No default."""
-    cursor: Name
-    """Date column that windows are cut by. No default."""
+    cursor: Name | None = None
+    """Date column that windows are cut by. Default none, which only `target_system.mode: snapshot` can do with: it
+    reads the index whole."""
     key: tuple[Name, ...] = ("_id",)
     """Columns that identify a row. Default `_id`: the one name that each document has."""
     auth: Auth = Auth()
@@ -127,7 +128,7 @@ class ElasticsearchSettings(Group):
     @model_validator(mode="after")
     def _never_null(self) -> ElasticsearchSettings:
         for column in (self.cursor, *self.key):
-            if (policy := self.columns.on_bad_value.get(column)) in ("null", "text"):
+            if (policy := self.columns.on_bad_value.get(column or "")) in ("null", "text"):
                 raise ValueError(
                     f"on_bad_value of {column} cannot be {policy}: windows and rows are told apart by it"
                 )

@@ -48,7 +48,7 @@ def _found(settings: ElasticsearchSettings, indices: tuple[Index, ...], mappings
     fields = union(mappings)
     made = decoder(settings, fields)
     cursor = cursor_field(settings)
-    types = [one.es_type for one in fields[tuple(cursor.split("."))]]
+    types = [] if cursor is None else [one.es_type for one in fields[tuple(cursor.split("."))]]
     return Source(indices, made, Query(cursor, settings.where, resolution(types)))
 
 
@@ -89,7 +89,7 @@ class Live:
     async def steps(self, query: Query, span: Window, step: timedelta) -> list[tuple[datetime, int]]:
         """Start and count of each step of the span that holds rows."""
         doing = f"counting {self._settings.index} in steps"
-        answer = await self._search("source.plan", doing, histogram(query.of(span), query.field, step))
+        answer = await self._search("source.plan", doing, histogram(query.of(span), str(query.field), step))
         try:
             buckets = answer["aggregations"]["steps"]["buckets"]
             return [(instant(bucket["key"]), bucket["doc_count"]) for bucket in buckets if bucket["doc_count"]]
