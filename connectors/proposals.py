@@ -79,7 +79,8 @@ class Proposal:
 
     `rows` is the source's count, or its estimate where they are too many. `first` and `last`: the least and the
     greatest cursor, None without rows. `cursor` None: the whole table, each time (`mode: snapshot`).
-    `whole_days`: the cursor tells no time of day. `notes`: what else is worth knowing, a sentence each.
+    `whole_days`: the cursor tells no time of day. `behind_seconds`: so much may it lie before UTC when a row is
+    written. `notes`: what else is worth knowing, a sentence each.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Proposal:
     source: tuple[Setting, ...]
     append: bool = False
     whole_days: bool = False
+    behind_seconds: int = 0
     safety_lag_seconds: int = 120
     notes: tuple[str, ...] = ()
 

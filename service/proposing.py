@@ -184,7 +184,8 @@ def _windows(one: Planned) -> Iterator[str]:
     yield f"  safety_lag_seconds: {proposal.safety_lag_seconds}"
     if one.mode == "merge":
         yield from _comment("Read again before each window, for rows that became visible late.", 2)
-        yield f"  lookback_seconds: {DAY_SECONDS if proposal.whole_days else LOOKBACK_SECONDS[proposal.meaning]}"
+        lookback = DAY_SECONDS if proposal.whole_days else LOOKBACK_SECONDS[proposal.meaning]
+        yield f"  lookback_seconds: {lookback + proposal.behind_seconds}"
 
 
 def _mode(one: Planned) -> Iterator[str]:

@@ -22,6 +22,7 @@ from state.port import Port, direct
 
 TABLES = """SELECT table_name, table_type FROM information_schema.tables
 WHERE table_schema = %s AND table_type <> 'SYSTEM VIEW' ORDER BY table_name"""
+ZONE = "SELECT TIMESTAMPDIFF(SECOND, UTC_TIMESTAMP(), CONVERT_TZ(UTC_TIMESTAMP(), '+00:00', @@GLOBAL.time_zone))"
 COUNTED_ROWS = 1_000_000
 """Of a table whose rows are counted; of a larger one the server's estimate is told."""
 DATES = ("timestamp", "datetime", "date")
@@ -122,8 +123,9 @@ async def _proposed(session: Session, settings: MysqlSettings, relation: Relatio
     placed = await _placed(session, chosen, _fallback(cursor, dates, rows))
     source = await examine(session, placed)
     first, last = await _ends(session, source)
+    ahead = 0 if cursor.declared.data_type == "timestamp" else await session.one("asking for the zone of", ZONE)
     shown = [
-        Setting("cursor", cursor.declared.name, " ".join(_reasons(dates))),
+        Setting("cursor", cursor.declared.name, " ".join([*_reasons(dates), *_about_zone(ahead)])),
         *_about_absent(placed, await _absent(session, source)),
     ]
     return Proposal(
@@ -137,6 +139,7 @@ async def _proposed(session: Session, settings: MysqlSettings, relation: Relatio
         tuple(_settings(relation, columns, shown)),
         append=not relation.key,
         whole_days=cursor.declared.data_type == "date",
+        behind_seconds=max(0, -ahead),
         notes=columns.notes,
     )
 
@@ -244,6 +247,16 @@ async def _ends(session: Session, source: Source) -> tuple[datetime | None, date
 def _instant(text: str | None) -> datetime | None:
     """A date or a wall time, taken as UTC."""
     return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _about_zone(ahead: int) -> list[str]:
+    """What a wall time means in a zone so many seconds ahead of UTC."""
+    if not ahead:
+        return []
+    said = f"The server's own zone is {abs(ahead):,} s {'ahead of' if ahead > 0 else 'behind'} UTC:"
+    if ahead > 0:
+        return [f"{said} if rows are written in it, they are loaded so much later."]
+    return [f"{said} if rows are written in it, they come so late, and windows.lookback_seconds covers that."]
 
 
 def _about_absent(settings: MysqlSettings, absent: int) -> list[Setting]:

@@ -62,11 +62,12 @@ def loaded(columns: str, table: str) -> list[tuple]:
 
 
 def earlier(**ago: float) -> datetime:
+    """Two hours are in a window that is closed, also in the first minutes of an hour."""
     return datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None) - timedelta(**ago)
 
 
 def test_what_init_proposes_for_a_table_of_hard_values_runs_and_every_row_is_there(place, here):
-    at = earlier(hours=1)
+    at = earlier(hours=2)
     place.sql(HARD)
     rows = [(n, "Ærø 😀", "1" * 50 + ".5", '{"a": 1}', "0000-00-00", "-838:59:59", at, at) for n in range(3)]
     place.many("INSERT INTO `odd-orders` VALUES (%s, %s, %s, %s, %s, %s, %s, %s)", rows)
@@ -92,7 +93,7 @@ def test_what_init_proposes_for_a_table_of_hard_values_runs_and_every_row_is_the
 
 
 def test_rows_that_were_never_changed_are_placed_by_another_date_and_those_without_any_are_told(place, here):
-    at = earlier(hours=1)
+    at = earlier(hours=2)
     place.sql("CREATE TABLE t (id INT PRIMARY KEY, updated_at DATETIME NULL, created_at DATETIME NOT NULL)")
     place.many("INSERT INTO t VALUES (%s, %s, %s)", [(1, None, at), (2, at, at), (3, None, at)])
     place.sql("CREATE TABLE u (id INT PRIMARY KEY, changed DATETIME NULL)")
@@ -124,7 +125,7 @@ def test_a_small_table_whose_changes_no_date_tells_is_read_whole(place, here):
 
 
 def test_without_a_key_rows_are_appended_where_their_date_never_changes(place, here):
-    at = earlier(hours=1)
+    at = earlier(hours=2)
     place.sql("CREATE TABLE log (created TIMESTAMP NOT NULL, line TEXT) ENGINE=Aria TRANSACTIONAL=0")
     place.many("INSERT INTO log VALUES (%s, %s)", [(at, "same"), (at, "same")])
     assert init_from(place, "--tables", "lo*").code == exit_codes.OK
@@ -132,6 +133,21 @@ def test_without_a_key_rows_are_appended_where_their_date_never_changes(place, h
     assert section("log")["consistent"] is False
     run_all("log")
     assert loaded("line", "log") == [("same",), ("same",)]
+
+
+@pytest.mark.parametrize(("zone", "lookback"), [("-05:00", 600 + 18_000), ("+02:00", 600)])
+def test_wall_times_of_a_server_west_of_utc_have_a_lookback_that_covers_it(place, here, zone, lookback):
+    place.sql("CREATE TABLE wall (id INT PRIMARY KEY, updated_at DATETIME NOT NULL)")
+    place.sql("CREATE TABLE exact (id INT PRIMARY KEY, updated_at TIMESTAMP NOT NULL)")
+    [(before,)] = place.sql("SELECT @@GLOBAL.time_zone")
+    place.sql("SET GLOBAL time_zone = %s", zone)
+    try:
+        assert init_from(place).code == exit_codes.OK
+    finally:
+        place.sql("SET GLOBAL time_zone = %s", before)
+    assert section("wall", "windows")["lookback_seconds"] == lookback
+    assert "The server's own zone is" in comments("wall")
+    assert section("exact", "windows")["lookback_seconds"] == 600
 
 
 def test_a_date_without_a_time_has_windows_of_days(place, here):
