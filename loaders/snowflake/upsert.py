@@ -230,8 +230,8 @@ def statement(plan: Plan, newest: str, counts: MergeCounts) -> tuple[str, tuple[
     """The MERGE of the rows of `newest`, and its parameters behind the mark. An unchanged row of a newer order
     only advances the instant that it was seen at (docs/decisions/0002), and with `change_only` not even that.
 
-    What no row was counted for is left out: a MERGE that only inserts rewrites nothing, and is several times
-    faster."""
+    What no row was counted for is left out: a MERGE that only inserts rewrites nothing, and where no row is
+    unchanged, none is compared column by column."""
     rules = plan.rules
     sets = [f"{quoted(name)} = s.{quoted(name)}" for name in data_columns(plan)]
     sets += [f"{R} = s.{R}", f"{RUN_NAME} = ?", f"{LOADED} = {INSTANT}"]
@@ -239,7 +239,8 @@ def statement(plan: Plan, newest: str, counts: MergeCounts) -> tuple[str, tuple[
     matched: list[str] = []
     stamps: tuple[str, ...] = plan.stamp
     if counts.updated:
-        matched.append(f"WHEN MATCHED AND {rules.newer} AND {differs(plan)} THEN UPDATE SET {', '.join(sets)}")
+        found = f"{rules.newer} AND {differs(plan)}" if counts.unchanged else rules.newer
+        matched.append(f"WHEN MATCHED AND {found} THEN UPDATE SET {', '.join(sets)}")
         stamps += plan.stamp
     if counts.unchanged and not plan.work.settings.change_only:
         matched.append(f"WHEN MATCHED AND {rules.newer} THEN UPDATE SET {R} = s.{R}")
