@@ -85,8 +85,8 @@ def misfit(bad: BadValue, where: str, type_: pa.DataType) -> ContractError:
     value = bad.value if len(bad.value) <= _SHOWN else f"{bad.value[:_SHOWN]}… ({len(bad.value)} characters)"
     return ContractError(
         f"{where}: column '{bad.column}' ({type_}) cannot hold {utf8(value)}: {bad.reason}",
-        hint="Mend it in the source, give the column another type (columns.types), or say in columns.on_bad_value"
-        f" what becomes of such values of '{bad.column}': null, text, or quarantine to set their rows aside.",
+        hint="Mend it in the source, give the column another type (`types`), or say in `on_bad_value` what becomes"
+        f" of such values of '{bad.column}': null, text, or quarantine to set their rows aside.",
         code="bad_value",
     )
 

@@ -121,7 +121,7 @@ class FilesConnector:
         of_span = [file for file in files if self._scanner.may_hold(file, span)]
         left_out = 0 if span is None else self._scanner.nulls(files)
         snapshot = FilesSnapshot(
-            lambda: rows_of(self._format, of_span, contract.schema, span),
+            lambda aside: rows_of(self._format, of_span, contract.schema, span, aside),
             count,
             read_at,
             {str(contract.cursor): left_out} if left_out else {},

@@ -13,15 +13,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from connectors.cursor import counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
+from connectors.files.fitting import FALSE, TRUE, Aside
 from connectors.files.formats import no_cursors
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from connectors.files.words import Misfit
+from connectors.policies import Settled, settle
 from state.errors import ContractError
 from state.model import Window
 
@@ -62,7 +65,9 @@ class CsvFormat:
             else:
                 yield self._values(file, batch.column(0), cursor, pa.array(range(first, first + batch.num_rows)))
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
+    def rows(
+        self, file: SourceFile, schema: pa.Schema, span: Window | None, aside: Aside
+    ) -> Iterator[pa.RecordBatch]:
         cursor = self._settings.cursor
         for batch, first in self._batches(file, schema.names):
             inside, numbers = batch, pa.array(range(first, first + batch.num_rows))
@@ -70,8 +75,26 @@ class CsvFormat:
                 at = self._values(file, batch.column(cursor), cursor, numbers)
                 mask = held(at.type, counts_of(at), span)
                 inside, numbers = batch.filter(mask), numbers.filter(mask)
-            columns = [self._values(file, inside.column(name), name, numbers) for name in schema.names]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield aside.note(self._settled(file, inside, schema, numbers))
+
+    def _settled(self, file: SourceFile, rows: pa.RecordBatch, schema: pa.Schema, numbers: pa.Array) -> Settled:
+        """The columns in their types, and what policies make of those that do not fit."""
+        fitting, columns, bad = self._declared.fitting, [], []
+        for name in schema.names:
+            if name in fitting.policies:
+                column, misfits = fitting.column(name, rows.column(name))
+                bad += misfits
+            else:
+                column = self._values(file, rows.column(name), name, numbers)
+            columns.append(column)
+        return settle(
+            pa.RecordBatch.from_arrays(columns, schema=schema),
+            bad,
+            fitting.policies,
+            lambda row: f"{file.path}, row {numbers[row]}",
+            lambda row: msgspec.json.encode(rows.slice(row, 1).to_pylist()[0]).decode(),
+            cursor=self._settings.cursor,
+        )
 
     def _values(self, file: SourceFile, column: pa.Array, name: str, numbers: pa.Array) -> pa.Array:
         try:
@@ -129,7 +152,8 @@ class CsvFormat:
 
     def _options(self, columns: Sequence[str], size: int) -> dict[str, Any]:
         words = self._declared.words
-        types = {name: pa.string() if words[name].convert else words[name].type for name in columns}
+        as_text = {name for name in columns if words[name].convert or name in self._declared.fitting.policies}
+        types = {name: pa.string() if name in as_text else words[name].type for name in columns}
         return {
             "read_options": pa_csv.ReadOptions(use_threads=False, block_size=size),
             "parse_options": pa_csv.ParseOptions(
@@ -141,8 +165,8 @@ class CsvFormat:
                 null_values=list(self._settings.null_values),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
-                true_values=["true", "True", "TRUE", "1"],
-                false_values=["false", "False", "FALSE", "0"],
+                true_values=list(TRUE),
+                false_values=list(FALSE),
             ),
         }
 

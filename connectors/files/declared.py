@@ -8,6 +8,7 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from connectors.files.fitting import Fitting
 from connectors.files.formats import is_excluded
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -23,7 +24,9 @@ class Declared:
         self.words: dict[str, Word] = {
             name: word_of(text) for name, text in settings.types.items() if not is_excluded(settings, name)
         }
-        self.schema = pa.schema([word.field(name) for name, word in self.words.items()])
+        said = {name: (settings.types[name], word) for name, word in self.words.items()}
+        self.fitting = Fitting(said, settings.on_bad_value)
+        self.schema = pa.schema([self.fitting.field(name) for name in self.words])
 
     def require_known(self, names: Iterable[str], place: str) -> None:
         """Raise `ContractError` if one of `names`, found at `place`, is neither declared nor excluded."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from connectors.files.fitting import Aside
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from state.errors import ContractError
@@ -25,8 +26,11 @@ class Format(Protocol):
         """The cursor column alone, every row of it, in bounded pieces: what rows are counted by. Where there is no
         cursor, `no_cursors` of them."""
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
-        """The rows of `span`, or all of them, under exactly `schema`, in pieces of bounded bytes."""
+    def rows(
+        self, file: SourceFile, schema: pa.Schema, span: Window | None, aside: Aside
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of `span`, or all of them, under exactly `schema`, in pieces of bounded bytes. What policies
+        make of them goes to `aside`."""
 
 
 def no_cursors(rows: int) -> pa.Array:

@@ -6,7 +6,9 @@ columns are then made by pyarrow's JSON reader under the declared types, JSON co
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -15,11 +17,13 @@ import pyarrow.json as pa_json
 
 from connectors.cursor import Extent, counts_of, held
 from connectors.files.declared import Declared, refuse, refuse_text, values
+from connectors.files.fitting import Aside
 from connectors.files.formats import no_cursors
 from connectors.files.lines import Block, Lines, read_blocks, read_lines
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
 from connectors.files.words import Misfit, Word, first_failing, shown
+from connectors.policies import BadValue, Settled, settle
 from state.model import Window
 
 T = TypeVar("T")
@@ -50,7 +54,9 @@ class NdjsonFormat:
             yield at
         self._blocks[file] = known
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
+    def rows(
+        self, file: SourceFile, schema: pa.Schema, span: Window | None, aside: Aside
+    ) -> Iterator[pa.RecordBatch]:
         """Blocks that `cursors` saw to hold nothing of the span are passed over."""
         known = self._blocks.get(file)
         near = None if known is None or span is None else [block for block in known if block.extent.meets(span)]
@@ -62,7 +68,25 @@ class NdjsonFormat:
             self._require_known(file, inside, rows)
             columns = self._scalars(file, inside)
             columns |= {name: json_column(rows, name) for name, word in self._declared.words.items() if word.json}
-            yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+            yield aside.note(self._settled(file, inside, schema, rows, columns))
+
+    def _settled(
+        self, file: SourceFile, lines: Lines, schema: pa.Schema, rows: Sequence[Row], columns: dict[str, pa.Array]
+    ) -> Settled:
+        """All columns, and what policies make of values that do not fit. `columns`: those without a policy."""
+        fitting, bad = self._declared.fitting, []
+        for name in fitting.policies.keys() - columns.keys():
+            column, misfits = self._judged(name, json_column(rows, name))
+            columns[name] = column
+            bad += misfits
+        return settle(
+            pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema),
+            bad,
+            fitting.policies,
+            lambda row: f"{file.path}, line {lines.numbers[row]}",
+            lambda row: lines.texts[row].decode(),
+            cursor=self._settings.cursor,
+        )
 
     def _of_span(self, file: SourceFile, lines: Lines, span: Window) -> Lines:
         at = self._instants(file, lines)
@@ -98,14 +122,45 @@ class NdjsonFormat:
             if not row.keys() <= known:
                 self._declared.require_known(row, f"{file.path}, line {number},")
 
+    def _judged(self, name: str, texts: pa.Array) -> tuple[pa.Array, list[BadValue]]:
+        """A column with a policy from the JSON texts of its values, and those that do not fit."""
+        fitting = self._declared.fitting
+        said, others = plain(texts, self._declared.words[name])
+        column, bad = fitting.column(name, said)
+        if others and fitting.policies[name] == "text":
+            column = pa.array([others.get(row, text) for row, text in enumerate(column.to_pylist())], pa.string())
+        return column, [*bad, *(BadValue(row, name, text, "no string") for row, text in others.items())]
+
     def _scalars(self, file: SourceFile, lines: Lines) -> dict[str, pa.Array]:
         """All columns but the JSON ones."""
-        types = {name: read_type(word) for name, word in self._declared.words.items() if not word.json}
+        policies = self._declared.fitting.policies
+        types = {
+            name: read_type(word)
+            for name, word in self._declared.words.items()
+            if not word.json and name not in policies
+        }
         try:
             table = read_json(lines.texts, types)
         except pa.ArrowInvalid:
-            self._refuse_first(file, lines, types)
+            if policies:
+                lines = replace(lines, texts=[self._readable(text, types) for text in lines.texts])
+            try:
+                table = read_json(lines.texts, types)
+            except pa.ArrowInvalid:
+                self._refuse_first(file, lines, types)
         return {name: self._values(file, lines, name, table[name].combine_chunks()) for name in types}
+
+    def _readable(self, text: bytes, types: Mapping[str, pa.DataType]) -> bytes:
+        """A line as it is, or without the columns that have a policy if pyarrow chokes on one of them (a number
+        beyond doubles); a name that is there twice is left to be refused."""
+        try:
+            read_json([text], types)
+        except pa.ArrowInvalid:
+            names = [name for name, _ in json.loads(text, object_pairs_hook=list)]
+            if len(names) == len(set(names)):
+                kept = {name: value for name, value in self._row.decode(text).items() if name in types}
+                return msgspec.json.encode(kept)
+        return text
 
     def _refuse_first(self, file: SourceFile, lines: Lines, types: Mapping[str, pa.DataType]) -> NoReturn:
         """Raise the error of the first line that pyarrow's reader refuses."""
@@ -139,6 +194,25 @@ def read_json(texts: Sequence[bytes], types: Mapping[str, pa.DataType]) -> pa.Ta
 def read_type(word: Word) -> pa.DataType:
     """What pyarrow's reader is asked for: text where the word has a conversion of its own."""
     return word.type if word.convert is None else pa.string()
+
+
+def plain(texts: pa.Array, word: Word) -> tuple[pa.Array, dict[int, str]]:
+    """What JSON texts say, and by row those that are no string where the word is written as one. Numbers and
+    booleans stay as they are, so that a quoted one does not fit; a decimal may be quoted."""
+    is_string = read_type(word) == pa.string()
+    if not is_string and not pa.types.is_decimal(word.type):
+        return texts, {}
+    said: list[str | None] = []
+    others: dict[int, str] = {}
+    for row, text in enumerate(texts.to_pylist()):
+        if text is None or text[0] == '"':
+            said.append(text and msgspec.json.decode(text))
+        elif is_string:
+            said.append(None)
+            others[row] = text
+        else:
+            said.append(text)
+    return pa.array(said, pa.string()), others
 
 
 def json_column(rows: Sequence[Row], name: str) -> pa.Array:

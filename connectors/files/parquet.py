@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from connectors.cursor import bounds, counts_of, held
 from connectors.files.arrow_types import column_type
 from connectors.files.declared import refuse_text
+from connectors.files.fitting import Aside
 from connectors.files.formats import is_excluded, no_cursors
 from connectors.files.listing import SourceFile
 from connectors.files.settings import FilesSettings
@@ -54,7 +55,13 @@ class ParquetFormat:
             for batch in there.iter_batches(CURSOR_ROWS, columns=[cursor], use_threads=False):
                 yield batch.column(cursor)
 
-    def rows(self, file: SourceFile, schema: pa.Schema, span: Window | None) -> Iterator[pa.RecordBatch]:
+    def rows(
+        self,
+        file: SourceFile,
+        schema: pa.Schema,
+        span: Window | None,
+        aside: Aside,  # noqa: ARG002 - its values always fit
+    ) -> Iterator[pa.RecordBatch]:
         cursor = self._settings.cursor
         groups = None if cursor is None or span is None else row_groups(file, cursor, span)
         with opened(file) as there:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from connectors.files.words import check_word
+from connectors.policies import Policy
 from state.settings import Group
 
 Name = Annotated[str, Field(min_length=1)]
@@ -40,6 +41,10 @@ class FilesSettings(Group):
     null_values: tuple[str, ...] = ("",)
     """Unquoted texts that mean NULL in a csv, in every column. Default only the empty one: a name may be `NULL`. A
     quoted text is never NULL, so `""` is an empty string."""
+    on_bad_value: Mapping[Name, Policy] = {}
+    """Column of `types` to what becomes of a value that it cannot hold: `error` fails the run, `null` makes it
+    NULL, `text` makes the column text, `quarantine` sets the row aside; all but errors are counted. Default error
+    for all: nothing is dropped unasked. The cursor has none: a row without it belongs to no window."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1, pattern=r"^[\t !#-~]$")] = ","
     """The one character between two values of a csv. Default comma."""
     final_newline: Literal["required", "optional"] = "required"
@@ -52,4 +57,15 @@ class FilesSettings(Group):
             raise ValueError("Parquet files declare their own types; remove `types`, or set `format`")
         if self.format != "parquet" and not self.types:
             raise ValueError(f"{self.format} files declare no types; give `types`, column to type word")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_fit(self) -> FilesSettings:
+        if self.format == "parquet" and self.on_bad_value:
+            raise ValueError("values of Parquet files always fit: they declare their own types; no on_bad_value")
+        for column, policy in self.on_bad_value.items():
+            if column not in self.types:
+                raise ValueError(f"on_bad_value names {column}, which `types` does not")
+            if policy != "error" and (column == self.cursor or (column in self.key and policy != "quarantine")):
+                raise ValueError(f"on_bad_value of {column} cannot be {policy}: windows and rows are told by it")
         return self

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from connectors.batches import bounded
+from connectors.files.fitting import Aside
 from connectors.files.formats import Format
 from connectors.files.listing import SourceFile, reading
 from connectors.files.stepping import Stepper
@@ -18,11 +19,13 @@ from state.port import Port
 Rows = Generator[pa.RecordBatch, None, None]
 
 
-def rows_of(format_: Format, files: Sequence[SourceFile], schema: pa.Schema, span: Window | None) -> Rows:
+def rows_of(
+    format_: Format, files: Sequence[SourceFile], schema: pa.Schema, span: Window | None, aside: Aside
+) -> Rows:
     """The rows of `span`, or all of them, in batches of bounded bytes, file by file; it blocks."""
     for file in files:
         with reading(file):
-            yield from bounded(format_.rows(file, schema, span))
+            yield from bounded(format_.rows(file, schema, span, aside))
 
 
 class FilesSnapshot:
@@ -31,23 +34,30 @@ class FilesSnapshot:
     kind = SnapshotKind.IMMUTABLE_FILE
 
     def __init__(
-        self, rows: Callable[[], Rows], count: int, read_at: datetime, touched: Mapping[str, int], port: Port
+        self, rows: Callable[[Aside], Rows], count: int, read_at: datetime, left_out: Mapping[str, int], port: Port
     ) -> None:
         self.count = count
         self.read_at = read_at
-        self.touched = touched
+        self._left_out = left_out
+        self._aside = Aside()
         self._rows = rows
         self._port = port
         self._readers: set[Stepper[pa.RecordBatch]] = set()
         self._closed = False
 
+    @property
+    def touched(self) -> Mapping[str, int]:
+        """See `Snapshot.touched`: rows that are left out count for the cursor."""
+        return {**self._left_out, **self._aside.touched}
+
     def quarantined(self) -> pa.RecordBatch | None:
-        """See `Snapshot.quarantined`: no column has that policy."""
-        return None
+        """See `Snapshot.quarantined`."""
+        return self._aside.taken()
 
     async def batches(self) -> AsyncGenerator[pa.RecordBatch, None]:
         """See `Snapshot.batches`."""
-        reader = Stepper(self._rows())
+        self._aside = Aside()
+        reader = Stepper(self._rows(self._aside))
         if self._closed:
             await reader.aclose()
         self._readers.add(reader)

@@ -108,6 +108,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "files:source_system.exclude": NOT_LIST,
     "files:source_system.null_cursor": ("zero", "must be 'error' or 'ignore'"),
     "files:source_system.null_values": NOT_LIST,
+    "files:source_system.on_bad_value": ({"at": "drop"}, "must be 'error'"),
     "files:source_system.delimiter": (";;", "should have at most 1 character"),
     "files:source_system.final_newline": ("yes", "must be 'required' or 'optional'"),
     "mysql/mariadb:source_system.type": (

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from connectors.base import Connector
+from connectors.base import Connector, Snapshot
 from connectors.files.connector import FilesConnector
 from connectors.files.settings import FilesSettings
 from state.contract import Contract
@@ -46,6 +46,30 @@ def read(given: FilesSettings, span: Window = ALWAYS) -> pa.Table:
         return await read_with(connector, span)
 
     return using(given, act)
+
+
+def read_by_policy(given: FilesSettings) -> tuple[pa.Table, dict[str, int], list[dict]]:
+    """All rows, what policies touched, and the rows that they set aside; together they are the count."""
+
+    async def act(connector: Connector) -> tuple[pa.Table, dict[str, int], list[dict]]:
+        contract = await connector.contract()
+        aside: list[dict] = []
+        batches = []
+        async with connector.open(ALWAYS) as snapshot:
+            async for batch in snapshot.batches():
+                batches.append(batch)
+                aside += taken(snapshot)
+            aside += taken(snapshot)
+            table = pa.Table.from_batches(batches, contract.schema)
+            assert table.num_rows + len(aside) == snapshot.count
+            return table, dict(snapshot.touched), aside
+
+    return using(given, act)
+
+
+def taken(snapshot: Snapshot) -> list[dict]:
+    rows = snapshot.quarantined()
+    return [] if rows is None else rows.to_pylist()
 
 
 async def read_with(connector: Connector, span: Window = ALWAYS) -> pa.Table:

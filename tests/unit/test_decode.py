@@ -77,7 +77,7 @@ def test_a_value_that_does_not_fit_is_named_e17(bad):
     with pytest.raises(ContractError) as error:
         Decoder([field("n", "integer")]).decode(page(*good, f'{{"n":{bad}}}', *good))
     assert "d40" in error.value.message and "logs-1" in error.value.message and "'n'" in error.value.message
-    assert "columns.types" in error.value.hint and "columns.on_bad_value" in error.value.hint
+    assert "`types`" in error.value.hint and "`on_bad_value`" in error.value.hint
 
 
 def test_a_bad_value_is_null_and_counted_where_declared_e17():

@@ -11,7 +11,7 @@ import pytest
 from connectors.files import csv as csv_format
 from state.contract import is_json
 from state.errors import ConfigurationError, ContractError
-from tests.unit.files import contract, read, settings
+from tests.unit.files import contract, read, read_by_policy, settings
 
 AT = "2025-11-15T00:00:00Z"
 TYPES = {"at": "timestamp", "v": "string"}
@@ -65,6 +65,7 @@ def one(folder: Path, value: str, word: str, **given):
 )
 def test_a_value_is_read_exactly(tmp_path, word, text, value):
     assert one(tmp_path, text, word) == value
+    assert one(tmp_path, text, word, on_bad_value={"v": "null"}) == value
 
 
 def test_nanoseconds_are_kept(tmp_path):
@@ -104,6 +105,45 @@ def test_a_value_that_does_not_fit_is_an_error_that_names_file_row_and_column(tm
     with pytest.raises(ContractError, match=r"a\.csv, row 7") as caught:
         values(tmp_path, f"at,v\n{lines}{AT},{text}\n{AT},\n", word)
     assert "'v'" in caught.value.message or "column #" in caught.value.message
+    types = {"at": "timestamp", "v": word}
+    given = written(tmp_path, f"at,v\n{AT},{text}\n{AT},\n", types, on_bad_value={"v": "null"})
+    table, touched, _ = read_by_policy(given)
+    assert (table["v"].to_pylist(), touched) == ([None, None], {"v": 1})
+
+
+def test_a_row_with_a_value_to_quarantine_is_set_aside_and_the_others_are_read_m14(tmp_path):
+    days = [f"2025-02-{day:02d}" for day in range(1, 32)]
+    text = "at,v,n\n" + "".join(f"{AT},{day},{n}\n" for n, day in enumerate(days))
+    types = {"at": "timestamp", "v": "date", "n": "int8"}
+    given = written(tmp_path, text, types, on_bad_value={"v": "quarantine", "n": "null"})
+    table, touched, aside = read_by_policy(given)
+    assert (table.num_rows, touched) == (28, {})
+    assert [(row["bad_column"], row["bad_value"], row["reason"]) for row in aside] == [
+        ("v", day, "no date") for day in days[28:]
+    ]
+    assert aside[0]["row_text"] == f'{{"at":"{AT}","v":"2025-02-29","n":"28"}}'
+    assert aside[0]["row_cursor"] == datetime(2025, 11, 15, tzinfo=UTC)
+
+
+def test_a_column_of_text_keeps_what_does_not_fit_and_counts_it_m14(tmp_path):
+    given = written(tmp_path, f"at,v\n{AT},07\n{AT},many\n{AT},\n", {"at": "timestamp", "v": "int8"})
+    given = given.model_copy(update={"on_bad_value": {"v": "text"}})
+    table, touched, _ = read_by_policy(given)
+    assert (table["v"].to_pylist(), touched) == (["07", "many", None], {"v": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"on_bad_value": {"at": "quarantine"}}, "cannot be quarantine"),
+        ({"on_bad_value": {"v": "null"}, "key": ("v",)}, "cannot be null"),
+        ({"on_bad_value": {"w": "null"}}, "names w"),
+        ({"on_bad_value": {"v": "null"}, "format": "parquet", "types": {}}, "always fit"),
+    ],
+)
+def test_policies_that_cannot_be_are_refused(tmp_path, given, words):
+    with pytest.raises(ValueError, match=words):
+        settings(tmp_path / "*", **{"format": "csv", "types": TYPES, **given})
 
 
 @pytest.mark.parametrize(

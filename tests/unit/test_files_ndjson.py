@@ -11,7 +11,7 @@ import pytest
 from connectors.files import lines
 from state.contract import is_json
 from state.errors import ContractError
-from tests.unit.files import contract, read, settings
+from tests.unit.files import contract, read, read_by_policy, settings
 
 AT = "2025-11-15T00:00:00Z"
 TYPES = {"at": "timestamp", "v": "string"}
@@ -59,6 +59,7 @@ def values(folder: Path, text: str | bytes, word: str = "string", **given) -> li
 )
 def test_a_value_is_read_exactly(tmp_path, word, text, value):
     assert values(tmp_path, line(text), word) == [value]
+    assert values(tmp_path, line(text), word, on_bad_value={"v": "null"}) == [value]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,35 @@ def test_a_value_that_does_not_fit_is_an_error_that_names_file_line_and_column(t
     with pytest.raises(ContractError, match=rf"a\.ndjson, line 4: column 'v' \({word[:7]}") as caught:
         values(tmp_path, line("null") * 3 + line(text) + line("null"), word)
     assert text.strip('"') in caught.value.message
+    types = {"at": "timestamp", "v": word}
+    given = written(tmp_path, line("null") + line(text), types, on_bad_value={"v": "null"})
+    table, touched, _ = read_by_policy(given)
+    assert (table["v"].to_pylist(), touched) == ([None, None], {"v": 1})
+
+
+def test_a_column_of_text_keeps_what_is_no_string_as_it_is_written_m14(tmp_path):
+    text = "".join(map(line, ['"2025-02-01"', "20000", "[1, 2]", '"soon"', "null"]))
+    given = written(tmp_path, text, {"at": "timestamp", "v": "date"}, on_bad_value={"v": "text"})
+    table, touched, _ = read_by_policy(given)
+    assert table["v"].to_pylist() == ["2025-02-01", "20000", "[1, 2]", "soon", None]
+    assert touched == {"v": 3}
+
+
+def test_a_name_that_is_there_twice_is_refused_also_beside_a_policy(tmp_path):
+    text = line("1e999") + f'{{"at": "{AT}", "at": "{AT}", "v": 1e999}}\n'
+    given = written(tmp_path, text, {"at": "timestamp", "v": "float64"}, on_bad_value={"v": "null"})
+    with pytest.raises(ContractError, match="line 2: a name is there twice"):
+        read_by_policy(given)
+
+
+def test_a_line_with_a_value_to_quarantine_is_set_aside_as_it_is_m14(tmp_path):
+    bad = f'{{"at": "{AT}",  "v": "0000-00-00"}}'
+    text = line('"2025-02-01"') + bad + "\n" + line("null")
+    given = written(tmp_path, text, {"at": "timestamp", "v": "date"}, on_bad_value={"v": "quarantine"})
+    table, touched, [row] = read_by_policy(given)
+    assert (table["v"].to_pylist(), touched) == ([date(2025, 2, 1), None], {})
+    assert (row["row_text"], row["bad_column"], row["bad_value"]) == (bad, "v", "0000-00-00")
+    assert row["row_cursor"] == datetime(2025, 11, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

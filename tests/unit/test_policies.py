@@ -40,7 +40,7 @@ def test_by_default_a_value_that_does_not_fit_is_an_error_that_names_row_column_
     assert caught.value.message == (
         "the row with id=8: column 'day' (date32[day]) cannot hold 0000-00-00: no such day"
     )
-    assert "columns.on_bad_value" in caught.value.hint
+    assert "`on_bad_value`" in caught.value.hint
     assert caught.value.code == "bad_value"
 
 
