@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from connectors.elasticsearch.pace import Pace
 from state.errors import TransientError
 
+_STRAINED = 2
 _TELLING = 256 << 10
 """Bytes; smaller answers say little about speed."""
 
@@ -29,14 +30,15 @@ class Bounds(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """The right to make one request. `at_once`: requests in flight with it; `cuts`: how often there were fewer."""
+    """The right to make one request. `at_once`: pages in flight with it; `cuts`: how often the guard cut them."""
 
     at_once: int
     cuts: int
 
 
 class LoadGuard:
-    """Lets requests through, in the order in which they ask. Belongs to one event loop."""
+    """Lets requests through: pages as many at a time as pay, what else is asked beside them, in the order in which
+    they ask. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -47,16 +49,22 @@ class LoadGuard:
         self._sleep = sleep
         self._pace = Pace()
         self._members: dict[object, Bounds] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._in_flight = 0
+        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}
+        self._in_flight = {True: 0, False: 0}
+        """Both by whether it is a page."""
         self._cuts = 0
         self._next_page = 0.0
         self._closed_until = 0.0
 
     @property
     def allowed(self) -> int:
-        """Requests at the same time, now."""
+        """Pages at the same time, now."""
         return min(self._pace.level, self._most)
+
+    def _is_free(self, page: bool) -> bool:
+        """Of a cluster that takes one page at a time little else is asked beside it."""
+        most = self._most if self.allowed > 1 else min(_STRAINED, self._most)
+        return sum(self._in_flight.values()) < most and (not page or self._in_flight[True] < self.allowed)
 
     @property
     def _most(self) -> int:
@@ -77,12 +85,12 @@ class LoadGuard:
 
         Raises `TransientError` where the server asked for a pause of more than `patience` seconds.
         """
-        await self._turn()
+        await self._turn(page)
         try:
             await self._pause(patience, page)
-            yield Slot(self._in_flight, self._cuts)
+            yield Slot(self._in_flight[True], self._cuts)
         finally:
-            self._leave_slot()
+            self._leave_slot(page)
 
     def came(self, slot: Slot, size: int, seconds: float) -> None:
         """A page of `size` bytes took `seconds`."""
@@ -98,28 +106,32 @@ class LoadGuard:
         if retry_after is not None:
             self._closed_until = max(self._closed_until, self._clock() + retry_after)
 
-    async def _turn(self) -> None:
-        if not self._waiting and self._in_flight < self.allowed:
-            self._in_flight += 1
+    async def _turn(self, page: bool) -> None:
+        if not self._waiting[page] and self._is_free(page):
+            self._in_flight[page] += 1
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting[page].append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave_slot()  # it was let in just then
+                self._leave_slot(page)  # it was let in just then
             raise
 
     def _let_in(self) -> None:
-        while self._waiting and self._in_flight < self.allowed:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self._in_flight += 1
-                turn.set_result(None)
+        """Pages first where they leave room for others; else the others, which hold up more than one page."""
+        pages_first = self.allowed < self._most
+        for page in (pages_first, not pages_first):
+            waiting = self._waiting[page]
+            while waiting and self._is_free(page):
+                turn = waiting.popleft()
+                if not turn.done():
+                    self._in_flight[page] += 1
+                    turn.set_result(None)
 
-    def _leave_slot(self) -> None:
-        self._in_flight -= 1
+    def _leave_slot(self, page: bool) -> None:
+        self._in_flight[page] -= 1
         self._let_in()
 
     async def _pause(self, patience: float, page: bool) -> None:

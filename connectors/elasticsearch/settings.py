@@ -111,7 +111,8 @@ class ElasticsearchSettings(Group):
     busy while pages are decoded; each takes the memory of some pages."""
     max_concurrent_requests: int = Field(default=8, ge=1)
     """Requests at the same time, of all runs of this process on this endpoint; the smallest number of their
-    pipelines counts. Default 8: begun with two, and raised only as long as that brings more bytes per second."""
+    pipelines counts. Default 8: of these, pages begin with two, and more only while that brings more bytes per
+    second."""
     pages_per_second: float | None = Field(default=None, ge=0.1)
     """Pages asked for per second at most, of all runs of this process on this endpoint. Default no limit: requests
     in flight are bounded anyway; set it to keep a cluster free for others."""

@@ -113,6 +113,40 @@ async def test_the_others_wait_and_get_their_turn_in_order(requests):
     assert most == requests
 
 
+async def _let_in(limits: LoadGuard, *, page: bool) -> bool:
+    """Whether one more request may be made now."""
+    slot = limits.slot(60, page=page)
+    entering = asyncio.create_task(slot.__aenter__())
+    await asyncio.sleep(0)
+    if let_in := entering.done():
+        await slot.__aexit__(None, None, None)
+    entering.cancel()
+    await asyncio.wait([entering])
+    return let_in
+
+
+async def test_small_requests_go_beside_pages_up_to_what_is_configured():
+    limits, _ = guard(4)
+    async with AsyncExitStack() as stack:
+        for _ in range(limits.allowed):
+            await stack.enter_async_context(limits.slot(60, page=True))
+        assert not await _let_in(limits, page=True)
+        assert await _let_in(limits, page=False)
+        for _ in range(2):
+            await stack.enter_async_context(limits.slot(60, page=False))
+        assert not await _let_in(limits, page=False)
+    assert await _let_in(limits, page=True)
+
+
+async def test_of_a_cluster_that_takes_one_page_at_a_time_little_else_is_asked_e11():
+    limits, _ = guard(8)
+    async with limits.slot(60, page=True) as slot:
+        limits.refused(slot, None)
+        assert await _let_in(limits, page=False)
+        async with limits.slot(60, page=False):
+            assert not await _let_in(limits, page=False)
+
+
 async def test_whoever_is_cancelled_while_waiting_takes_no_slot_along():
     limits, _ = guard(1)
     got_in = asyncio.Event()
