@@ -71,7 +71,7 @@ def texts(cells: Cells) -> tuple[pa.Array, Flags | None]:
 
 
 def _integers(type_: pa.DataType) -> Read:
-    dtype = np.dtype(type_.to_pandas_dtype())
+    dtype = np.dtype(str(type_))
     lowest, highest = np.uint64(-int(np.iinfo(dtype).min)), np.uint64(np.iinfo(dtype).max)
 
     def read(cells: Cells) -> tuple[pa.Array, Flags | None]:
@@ -144,7 +144,7 @@ def _long_decimals(type_: pa.DataType) -> Read:
 
 
 def _floats(type_: pa.DataType) -> Read:
-    dtype, too_large = type_.to_pandas_dtype(), TOO_LARGE[type_]
+    dtype, too_large = np.dtype(f"f{type_.bit_width // 8}"), TOO_LARGE[type_]
 
     def read(cells: Cells) -> tuple[pa.Array, Flags | None]:
         found, odd = _cast(blobs(cells), pa.float64(), _NUMERIC, cells)
