@@ -231,7 +231,7 @@ def show_cores(found: Mapping[str, Sequence[Cores]]) -> None:
 
 def main() -> None:
     """Index once, then let the ways take turns."""
-    usual = [str(DOCUMENTS), "7", "500000"]
+    usual = [str(DOCUMENTS), "7", "2000000"]
     count, rounds, rows_per_part = (int(text) for text in (sys.argv[1:] + usual[len(sys.argv) - 1 :]))
     server = SearchServer(ES8).start()
     try:
