@@ -30,7 +30,7 @@ import pymysql  # noqa: E402
 from pymysql.constants import COMMAND  # noqa: E402
 
 from bench.measuring import Measured, markdown, measured, tell, with_lag  # noqa: E402
-from bench.mysql_flights import FIRST, PEERS, ROWS, SPACING, USER, flying, peer  # noqa: E402
+from bench.mysql_flights import FIRST, OURS, PEERS, ROWS, SPACING, USER, flying, peer  # noqa: E402
 from connectors.mysql.connector import MysqlConnector  # noqa: E402
 from connectors.mysql.settings import MysqlSettings  # noqa: E402
 from loaders.parquet import ChunkLimits, ChunkWriter  # noqa: E402
@@ -116,7 +116,7 @@ def one(place: Mapping[str, Any], folder: Path, rows: int, parallel: int) -> Non
 def command(way: str, place: Mapping[str, Any], folder: Path) -> list[object]:
     rows, parallel = WAYS[way]
     if parallel or way == "drain":
-        return [sys.executable, "-m", "bench.mysql", "--one", json.dumps(place), folder, rows, parallel]
+        return [OURS.python(), "-m", "bench.mysql", "--one", json.dumps(place), folder, rows, parallel]
     return peer(way, place, "flights", FIRST, folder)
 
 
@@ -143,6 +143,7 @@ def main() -> None:
     """Fill the server once, then let the ways take turns."""
     rounds, of_rows = (int(text) for text in (sys.argv[1:] + ["7", "3"][len(sys.argv) - 1 :]))
     PEERS.python()
+    OURS.python()
     with flying() as (_server, place):
         turn("drain", place)  # warms the server
         require_equal(place)

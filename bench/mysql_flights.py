@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,9 @@ PEERS = Environment(
     ),
 )
 """What bench/mysql_peers.py runs in."""
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+OURS = Environment("sluiceway", tuple(PROJECT["dependencies"]))
+"""What Sluiceway needs and no more: the flights bring pandas, which pyarrow and others import where it is."""
 
 COPIES, SPACING = 4, timedelta(seconds=23, microseconds=409_123)
 ROWS = 1_347_104

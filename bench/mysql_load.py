@@ -22,7 +22,6 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
-import tomllib  # noqa: E402
 from collections.abc import Mapping, Sequence  # noqa: E402
 from datetime import datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -31,22 +30,16 @@ from typing import Any  # noqa: E402
 from msgspec.structs import astuple  # noqa: E402
 
 from bench.measuring import Measured, markdown, watched, with_lag  # noqa: E402
-from bench.mysql_flights import CHANGED, FIRST, LATER, PEERS, ROWS, SECOND, flying, peer  # noqa: E402
+from bench.mysql_flights import CHANGED, FIRST, LATER, OURS, PEERS, ROWS, SECOND, flying, peer  # noqa: E402
 from service.daemon.daemon import Daemon  # noqa: E402
 from service.daemon.settings import DaemonSettings  # noqa: E402
 from service.events import Event, LookFailed, RunFailed, RunFinished  # noqa: E402
 from service.memory import peak_resident  # noqa: E402
 from state.model import Window  # noqa: E402
 from state.sqlite import SqliteDrive  # noqa: E402
-from tests.servers.environments import Environment  # noqa: E402
 from tests.servers.mariadb import MariaServer  # noqa: E402
 from tests.snowflake.running import Place, SnowflakeServer  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
-OURS = Environment(
-    "sluiceway", tuple(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
-)
-"""What `sluiceway` needs and no more: the flights bring pandas, which the driver of Snowflake would import."""
 PASSWORD = "SLUICEWAY_TEST_PASSWORD"
 WAYS = ("expert", "dlt", "sluiceway", "daemon")
 SPANS = {"all": FIRST, "window": SECOND}
