@@ -39,14 +39,15 @@ class Decoder:
     def decode(self, page: Page) -> Decoded:
         """Raises pymysql's OperationalError, number 2027, for rows that are not as the protocol has them."""
         if not len(page):
-            return Decoded(pa.RecordBatch.from_pylist([], schema=self.schema), (), page, self.columns)
+            return Decoded(pa.RecordBatch.from_pylist([], schema=self.schema), (), None, self.columns)
         found = cells(page, Frame(page), len(self.columns))
         arrays, bad = [], list[BadValue]()
         for (column, read, plain), values in zip(self._ways, found, strict=True):
             array, wrong = _column(column, read, plain, values)
             arrays.append(array)
             bad += wrong
-        return Decoded(pa.RecordBatch.from_arrays(arrays, schema=self.schema), bad, page, self.columns)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return Decoded(batch, bad, page if bad else None, self.columns)
 
 
 def _column(column: Column, read: Read, plain: Cell, values: Cells) -> tuple[pa.Array, Sequence[BadValue]]:

@@ -50,16 +50,18 @@ Cell = Callable[[bytes], Value | Bad]
 class Decoded:
     """The rows of a page under the contract's schema, and those values that their columns cannot hold.
 
-    A bad value is NULL in the batch, or text in a column that says so. `bad` is in the order of the columns.
+    A bad value is NULL in the batch, or text in a column that says so. `bad` is in the order of the columns; the
+    page is kept only where there are some.
     """
 
     batch: pa.RecordBatch
     bad: Sequence[BadValue]
-    page: Page
+    page: Page | None
     columns: Sequence[Column]
 
     def text(self, row: int) -> str:
         """The row as it came, as JSON text: every value text, or bytes in hexadecimal digits behind `0x`."""
+        assert self.page is not None
         values = row_values(self.page, row, len(self.columns))
         shown = {c.name: _shown(c, raw) for c, raw in zip(self.columns, values, strict=True)}
         return json.dumps(shown, ensure_ascii=False)
@@ -81,7 +83,8 @@ class Rows:
             values, wrong = settled(column, read, [row[number] for row in rows])
             arrays.append(pa.array(values, column.type))
             bad += [BadValue(row, column.name, text, reason) for row, text, reason in wrong]
-        return Decoded(pa.RecordBatch.from_arrays(arrays, schema=self.schema), bad, page, self.columns)
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return Decoded(batch, bad, page if bad else None, self.columns)
 
 
 def settled(

@@ -13,6 +13,9 @@ from pymysql.err import MySQLError, OperationalError
 from connectors.mysql.decode import Decoded, Decoder
 from connectors.mysql.pages import Packets, Page, malformed
 
+AHEAD_BYTES = 8 * 1024 * 1024
+"""Bytes of columns that wait for the caller: what is read while a group of rows is compressed."""
+
 
 async def stream(
     connection: Any, sql: str, decoder: Decoder, *, silence_seconds: float | None = None
@@ -21,28 +24,67 @@ async def stream(
 
     `connection`: an aiomysql connection that is open and waits for a query. It is so again at the end, and after
     an error that the server sent; in any other case, cancellation too, it is closed. While the caller works on one
-    batch, the next is decoded in a thread and the one after that is read; then the server has to wait.
+    batch, the next `AHEAD_BYTES` are decoded in a thread, and another page is read; then the server has to wait.
 
     Raises pymysql's errors with the server's numbers; OperationalError 2013 for an answer without an end, or of
     which nothing came for `silence_seconds`; 2027 for one that is no result of the decoder's columns.
     """
     async with _receiving(connection, sql, decoder, silence_seconds) as receiver:
-        following = asyncio.create_task(_decoded(receiver, decoder), name="mysql-decode")
+        ahead = _Ahead()
+        reading = asyncio.create_task(_read(receiver, decoder, ahead), name="mysql-decode")
         try:
-            while (decoded := await following) is not None:
-                following = asyncio.create_task(_decoded(receiver, decoder), name="mysql-decode")
+            while (decoded := await ahead.get()) is not None:
                 yield decoded
+            await reading
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+
+async def _read(receiver: _Receiver, decoder: Decoder, ahead: _Ahead) -> None:
+    """Decode all pages, one after the other."""
+    try:
+        while (decoded := await _decoded(receiver, decoder)) is not None:
+            await ahead.put(decoded)
+    finally:
+        ahead.end()
 
 
 async def _decoded(receiver: _Receiver, decoder: Decoder) -> Decoded | None:
-    """The next rows; None at the end."""
+    """The next page; None at the end."""
     page = await receiver.page()
     if receiver.names != [column.source for column in decoder.columns]:
         raise malformed(f"the columns of the answer are {receiver.names}")
     return await asyncio.to_thread(decoder.decode, page) if len(page) else None
+
+
+class _Ahead:
+    """Pages that are decoded before they are asked for: of `AHEAD_BYTES` and a page at most."""
+
+    def __init__(self) -> None:
+        self._pages = asyncio.Queue[Decoded | None]()
+        self._bytes = 0
+        self._has_room = asyncio.Event()
+
+    async def put(self, page: Decoded) -> None:
+        """Add a page; returns when another may be made."""
+        self._pages.put_nowait(page)
+        self._bytes += page.batch.nbytes
+        while self._bytes >= AHEAD_BYTES:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    def end(self) -> None:
+        """No more pages come."""
+        self._pages.put_nowait(None)
+
+    async def get(self) -> Decoded | None:
+        """The next page; None behind the last one."""
+        page = await self._pages.get()
+        if page is not None:
+            self._bytes -= page.batch.nbytes
+            self._has_room.set()
+        return page
 
 
 @asynccontextmanager

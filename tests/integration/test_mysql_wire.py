@@ -17,7 +17,8 @@ from pymysql.err import InterfaceError, MySQLError, OperationalError
 
 from connectors.mysql.columns import Column, Declared, Kind, column
 from connectors.mysql.decode import Decoder
-from connectors.mysql.wire import stream
+from connectors.mysql.pages import PAGE_BYTES
+from connectors.mysql.wire import AHEAD_BYTES, stream
 from state.mysql.connection import Connection, certificates
 from tests.integration.mysql_source import READER, MysqlPlace
 from tests.servers.mariadb import PASSWORD
@@ -176,30 +177,32 @@ def wait_for_writing(place) -> None:
 
 
 class Counting(Decoder):
-    """How many pages were decoded, and where."""
+    """How much was decoded, and where."""
 
     def __init__(self, columns):
         super().__init__(columns)
-        self.pages = 0
+        self.bytes = 0
         self.threads = set()
 
     def decode(self, page):
-        self.pages += 1
+        decoded = super().decode(page)
+        self.bytes += decoded.batch.nbytes
         self.threads.add(threading.get_ident())
-        return super().decode(page)
+        return decoded
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 async def test_while_nobody_takes_rows_the_server_waits(place, tls):
-    """One page with the caller, one decoded, one that is read, and no more; then all the rest."""
+    """One page with the caller, `AHEAD_BYTES` decoded, a page that is read, and no more; then all the rest."""
     decoder = Counting(COLUMNS)
     sql = f"{SQL} UNION ALL {SQL} UNION ALL {SQL}"
     async with connected(place, tls=tls) as connection, aclosing(stream(connection, sql, decoder)) as pages:
-        rows = (await anext(pages)).batch.num_rows
+        page = await anext(pages)
+        rows, first = page.batch.num_rows, page.batch.nbytes
         await asyncio.to_thread(wait_for_writing, place)
-        assert decoder.pages == 2
+        assert decoder.bytes - first < AHEAD_BYTES + PAGE_BYTES * 2
         rows += sum([page.batch.num_rows async for page in pages])
-    assert rows == 3 * ROWS and decoder.pages > 6
+    assert rows == 3 * ROWS and decoder.bytes > 3 * AHEAD_BYTES
     assert threading.get_ident() not in decoder.threads
 
 
