@@ -71,7 +71,8 @@ class MysqlConnector:
             with self._port("source.open"):
                 opened = await self._opened(session, source, span)
             yield MysqlSnapshot(self._settings, session, source.chosen, span, opened=opened, port=self._port)
-            await session.end()
+            with self._port("source.close"):
+                await session.end()
 
     async def count(self, span: Window | None) -> int:
         """Rows of the range, or of the whole table, now, outside any snapshot."""

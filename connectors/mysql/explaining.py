@@ -25,7 +25,7 @@ async def full_scan(session: Session, sql: str) -> str:
 
     A table whose index the server could use and, for most of its rows, does not is none.
     """
-    steps = await session.table("explaining how to read", f"EXPLAIN {sql}")
+    steps = await session.table("explaining how to read", f"EXPLAIN FORMAT=TRADITIONAL {sql}")
     found = [step for step in steps if _is_scan(step)]
     return ", ".join(f"{step['table']} with about {int(step['rows']):,} rows" for step in found)
 
