@@ -12,12 +12,12 @@ from tests.contract import (
     loader_swap,
 )
 
-CLAUSES = {
+IN_ANY_MODE = {
     **loader_schema.CLAUSES,
     **loader_stage.CLAUSES,
     **loader_fence.CLAUSES,
     **loader_rows.CLAUSES,
     **loader_aside.CLAUSES,
     **loader_retention.CLAUSES,
-    **loader_swap.CLAUSES,
 }
+CLAUSES = IN_ANY_MODE | loader_swap.CLAUSES

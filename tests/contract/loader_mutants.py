@@ -146,4 +146,5 @@ def maker(kind: type[MemoryLoader]) -> Callable[..., MemoryPlace]:
     return partial(MemoryPlace, kind=kind)
 
 
-MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS, **ASIDE, **RETENTION, **SWAP}.items()}
+MUTANTS = {name: maker(kind) for name, kind in {**STAGE, **FENCE, **ROWS, **ASIDE, **RETENTION}.items()}
+SNAPSHOT_MUTANTS = {name: maker(kind) for name, kind in SWAP.items()}

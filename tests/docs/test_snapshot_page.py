@@ -46,6 +46,8 @@ def test_its_configuration_is_valid_and_loads_the_table(config):
 
 def test_every_code_of_its_table_is_one():
     [table] = re.findall(r"\| code \|.*?\n\n", PAGE.read_text(), re.DOTALL)
-    named = {code for line in table.strip().splitlines()[2:] for code in re.findall(r"`(\w+)`", line.split("|")[1])}
+    named = {
+        code for line in table.strip().splitlines()[2:] for code in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
     assert len(named) == 5
     assert named <= CODES

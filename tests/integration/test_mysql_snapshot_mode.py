@@ -70,7 +70,10 @@ def test_a_row_that_is_set_aside_is_one_link_of_the_proof_and_gone_when_it_is_me
     for hours, loaded, aside in ((1, 2, 1), (2, 3, 0)):
         there = MysqlPipeline(tmp_path, pipeline(tmp_path, place, hours).settings, place, source)
         [run] = there.run()
-        assert (run.status, run.phases[Phase.AUDIT].figures["validation_status"]) == (RunStatus.COMPLETED, "PASSED")
+        assert (run.status, run.phases[Phase.AUDIT].figures["validation_status"]) == (
+            RunStatus.COMPLETED,
+            "PASSED",
+        )
         assert there.query("SELECT count(*) FROM countries") == [(loaded,)]
         assert there.query(set_aside) == [(aside,)]
         place.sql("UPDATE t SET since = NULL WHERE code = 'xx'")
