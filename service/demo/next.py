@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from service.demo.narration import Narrator
-from service.demo.pipeline import config_file
+from service.demo.pipeline import PROPOSED, config_file
 
 
 def tell_next(tell: Narrator, folder: Path, run: str) -> None:
@@ -19,6 +19,9 @@ def tell_next(tell: Narrator, folder: Path, run: str) -> None:
     tell.say("Go on from here:", "bold")
     tell.commands("every window and its proof", f"{sluiceway} windows -c {config}")
     tell.commands("the run that was killed, phase by phase", f"{sluiceway} show {run} -c {config}")
+    proposed = folder / PROPOSED / "planes.yaml"
+    if proposed.exists():
+        tell.commands("what was proposed for MariaDB, with its reasons", f"cat {shlex.quote(str(proposed))}")
     tell.commands(
         "cheat: take one flight away, and ask for the proof again",
         f'{python} -c "{cheat}"',
