@@ -35,7 +35,7 @@ OF_SEARCH = """
     cursor_resolution date_format endpoint es_rejected_execution_exception field_without_value
     illegal_argument_exception index_closed_exception index_gone index_not_found_exception mapping_conflict
     media_type_header_exception nesting no_shard_available_action_exception no_source paging parse_exception
-    parsing_exception probe product query_shard_exception refresh_interval rejected_execution_exception
+    parsing_exception paused probe product query_shard_exception refresh_interval rejected_execution_exception
     search_context_missing_exception security_exception shard_failed source_mode task_cancelled_exception
     timeout tls too_large too_long_frame_exception too_long_http_line_exception x_content_parse_exception
 """

@@ -17,7 +17,10 @@ from weakref import WeakKeyDictionary
 from connectors.elasticsearch.pace import Pace
 from state.errors import TransientError
 
+PAUSED = "paused"
+"""Code of the error about a pause that a server asked for and that is too long to be waited for here."""
 _STRAINED = 2
+"""Requests in flight at a cluster that takes one page at a time."""
 _TELLING = 256 << 10
 """Bytes; smaller answers say little about speed."""
 
@@ -80,14 +83,16 @@ class LoadGuard:
         self._let_in()
 
     @asynccontextmanager
-    async def slot(self, patience: float, *, page: bool) -> AsyncIterator[Slot]:
+    async def slot(self, patience: float | None, *, page: bool) -> AsyncIterator[Slot]:
         """Wait for the right to make one request, which ends with the context.
 
-        Raises `TransientError` where the server asked for a pause of more than `patience` seconds.
+        Raises `TransientError` where the server asked for a pause of more than `patience` seconds; None: the
+        request relieves the server, and no pause is meant for it.
         """
         await self._turn(page)
         try:
-            await self._pause(patience, page)
+            if patience is not None:
+                await self._pause(patience, page)
             yield Slot(self._in_flight[True], self._cuts)
         finally:
             self._leave_slot(page)
@@ -141,7 +146,7 @@ class LoadGuard:
                 raise TransientError(
                     f"the search server asked for a pause, {asked:.0f} seconds of which are left",
                     hint="Nothing to do: requests are made again when it is over.",
-                    code="paused",
+                    code=PAUSED,
                     retry_after=asked,
                 )
             await self._sleep(left)

@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any
 
 from connectors.elasticsearch.catalog import Index, require_still_there
+from connectors.elasticsearch.load import PAUSED
 from connectors.elasticsearch.points import Point, Points
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.ways import Ways
 from state.errors import RestartAttempt, TransientError
 
-_HARMLESS = frozenset({"connection", "timeout"})
+_HARMLESS = frozenset({"connection", "timeout", PAUSED})
 
 
 @dataclass(eq=False)

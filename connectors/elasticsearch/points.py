@@ -12,7 +12,7 @@ from connectors.elasticsearch.decode_envelope import Envelope, read_page
 from connectors.elasticsearch.product import Product
 from connectors.elasticsearch.queries import NO_PARTIAL, count
 from connectors.elasticsearch.settings import ElasticsearchSettings
-from connectors.elasticsearch.transport import Answer, Transport
+from connectors.elasticsearch.transport import CLOSE, Answer, Transport
 from state.errors import RestartAttempt, SluicewayError, TransientError
 
 BY_SHARD_DOC: Sequence[Any] = ({"_shard_doc": "asc"},)
@@ -105,7 +105,7 @@ class Points:
         path = "/_pit" if self._elastic else "/_search/point_in_time"
         body = {"id": point.id} if self._elastic else {"pit_id": [point.id]}
         doing = f"closing the point in time on {point}"
-        await self._transport.call("source.close_pit", doing, "DELETE", path, body, accept=(404,))
+        await self._transport.call(CLOSE, doing, "DELETE", path, body, accept=(404,))
 
     async def count(self, point: Point, query: Mapping[str, Any], slice: Slice | None = None) -> int:  # noqa: A002
         """Documents of the query inside the point, or inside a slice of it."""

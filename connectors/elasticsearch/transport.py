@@ -30,6 +30,9 @@ JSON = "application/json"
 PAGE = "source.page"
 """The effect of asking for a page: the load that speed is measured by, and that a pause is made for."""
 
+CLOSE = "source.close_pit"
+"""The effect of giving back what the server keeps for us."""
+
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -93,7 +96,8 @@ class Transport:
         """
         opened = await self._client()
         page = effect == PAGE
-        async with opened.guard.slot(self._settings.request_timeout_seconds, page=page) as slot:
+        patience = None if effect == CLOSE else self._settings.request_timeout_seconds
+        async with opened.guard.slot(patience, page=page) as slot:
             with self._port(effect):
                 try:
                     answer = _masked(await self._sent(opened, doing, method, target, body), opened.secrets)

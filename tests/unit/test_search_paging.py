@@ -558,6 +558,21 @@ async def test_runs_of_one_endpoint_share_what_is_allowed():
     assert script.most_at_once == 2
 
 
+async def test_while_a_long_pause_lasts_nothing_is_asked_but_given_back_e10():
+    script = SearchScript(documents(30))
+    script.at("page", 2, refusal(429, "es_rejected_execution_exception", {"retry-after": "300"}))
+    async with connected(script) as connector:
+        with pytest.raises(TransientError, match="because of"):
+            await read(connector)
+        asked = len(script.seen)
+        with pytest.raises(TransientError, match="asked for a pause") as caught:
+            await read(connector)
+        assert (caught.value.code, caught.value.retry_after > 200) == ("paused", True)
+        assert len(script.open) == 1, "and the point in time is still good"
+        assert len(script.seen) == asked
+    assert [kind for kind, _ in script.seen[asked:]] == ["close"]
+
+
 @pytest.mark.parametrize("kind", ["page", "count"])
 async def test_a_refusal_counts_for_all_runs_of_the_endpoint_e10(kind):
     script = SearchScript(documents(30))
