@@ -114,18 +114,10 @@ class Standing:
 class NewestStanding(Standing):
     """Of a pipeline whose runs load the table whole: a window is done with once a later one has a run."""
 
-    def __init__(self, config: PipelineConfig, known: Iterable[Window], unfinished: Iterable[Run]) -> None:
-        super().__init__(config, known, unfinished)
-        waiting = {run.window for run in self._unfinished.values()}
-        self._loaded = max((window.end for window in self._known - waiting), default=None)
+    _loaded: datetime | None = None
 
     def has_run(self, window: Window) -> bool:
         return self._last is not None and window.end <= self._last
-
-    def note(self, run: Run) -> None:
-        super().note(run)
-        if not run.unfinished:
-            self._loaded = max(run.window.end, self._loaded or run.window.end)
 
     def due(self, closed_until: datetime, limit: int) -> list[Window]:
         """The newest closed window, if none that is as late has a run and nothing is unfinished."""
@@ -135,4 +127,10 @@ class NewestStanding(Standing):
 
     def loaded_until(self, waiting: Iterable[Window]) -> datetime | None:  # noqa: ARG002 what waits changes nothing
         """End of the newest window that is done: the target holds the table as it was after that."""
+        done = [window.end for window in self._known.difference(self._open(()))]
+        if self._loaded is not None:  # and stays so while the same window is loaded again
+            done.append(self._loaded)
+        self._loaded = max(done, default=None)
+        if self._loaded is not None:  # what came before it is of no use any more
+            self._known = {window for window in self._known if window.end >= self._loaded}
         return self._loaded

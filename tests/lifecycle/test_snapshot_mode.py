@@ -213,6 +213,10 @@ def test_a_daemon_opens_one_window_at_a_time_and_knows_how_old_the_table_is(tmp_
     standing.note(begun)
     assert (standing.due(START + 12 * HOUR, 5), standing.loaded_until([])) == ([], hour(2).end)
     assert [standing.has_run(hour(n)) for n in (0, 8, 9)] == [True, True, False]
+    standing.replace([])  # another machine has done it meanwhile
+    assert (standing.loaded_until([]), standing.due(START + 12 * HOUR, 5)) == (hour(8).end, [hour(11)])
+    standing.note(begun)  # the same window once more
+    assert standing.loaded_until([]) == hour(8).end
 
 
 @pytest.mark.parametrize(
