@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,8 @@ from connectors.mysql.connector import MysqlConnector
 from connectors.mysql.grants import may_see_all, writing
 from connectors.mysql.session import Session, variables
 from connectors.mysql.settings import MysqlSettings
-from state.errors import ConfigurationError, SluicewayError, TransientError, Unreachable
+from state.errors import ConfigurationError, RestartAttempt, SluicewayError, TransientError, Unreachable
+from state.model import Window
 from tests.contract.connector import SPAN, START
 from tests.integration.mysql_source import READER, MysqlPlace
 from tests.servers.mariadb import NEWS_SECONDS
@@ -195,6 +197,53 @@ async def test_a_connection_that_fell_asleep_is_replaced(place):
         await source.now()
         assert len({number for number, _ in place.connections()} - {first[0]}) == 1
     assert first[0] == again[0]
+
+
+def ask_for_a_file(relay: Relay) -> None:
+    """The next answer is the request for a file of the one who asked (LOAD DATA LOCAL)."""
+
+    def spoil(_answer: bytes) -> bytes:
+        relay.spoil = None
+        name = b"\xfb" + str(SECRET).encode()
+        return len(name).to_bytes(3, "little") + b"\x01" + name
+
+    relay.spoil = spoil
+
+
+SECRET = Path(__file__)
+CONTENT = SECRET.read_bytes()
+
+
+async def test_a_server_that_asks_for_a_file_gets_none_m17(place):
+    """Whatever was asked: a question, or the rows of a part."""
+    async with Relay(place.server.port) as relay:
+        async with aclosing(MysqlConnector(place.settings(port=relay.port))) as source:
+            await source.now()
+            ask_for_a_file(relay)
+            with pytest.raises(TransientError) as found:
+                await source.now()
+            async with source.open(SPAN) as snapshot:
+                ask_for_a_file(relay)
+                with pytest.raises(RestartAttempt) as read:
+                    _ = [batch async for batch in snapshot.batches()]
+        assert CONTENT[:100] not in relay.heard
+    assert (found.value.code, read.value.code) == ("2027", "2027")
+
+
+async def test_parts_wait_for_a_connection_when_the_budget_is_spent(place):
+    place.many("INSERT INTO t VALUES (%s, %s)", [(n, START + n * SECOND) for n in range(6)])
+    spans = [Window(START + n * SECOND, START + (n + 1) * SECOND) for n in range(6)]
+    most = 0
+
+    async def read(span: Window) -> int:
+        nonlocal most
+        async with source.open(span) as snapshot, aclosing(snapshot.batches()) as batches:
+            most = max(most, len(place.connections()))
+            return sum([batch.num_rows async for batch in batches])
+
+    async with aclosing(MysqlConnector(place.settings(max_connections=3))) as source:
+        assert await asyncio.gather(*map(read, spans)) == [1] * 6
+    assert most == 3
 
 
 @pytest.mark.parametrize("failing", [False, True])
