@@ -145,6 +145,13 @@ def with_external_stage(world: SnowflakeWorld) -> None:
     world.execute(f"CREATE STAGE KEPT URL = 'file://{world.root}/archive/'")
 
 
+# Rows that a policy sets aside: every second value is no whole number.
+
+
+def with_policy(_world: SnowflakeWorld) -> dict[str, Any]:
+    return {"source_system": {"columns": {"types": {"value": "long"}, "on_bad_value": {"value": "quarantine"}}}}
+
+
 # What a worker that is believed dead left.
 
 
@@ -215,6 +222,7 @@ SCENARIOS = {
             rows=120,
             windows=2,
         ),
+        Scenario("rows set aside", frozenset({"loader.merge.make", "loader.merge.quarantine"}), with_policy),
         Scenario("no rows", frozenset({"loader.merge.empty"}), rows=0),
         Scenario(
             "an archive in a folder",

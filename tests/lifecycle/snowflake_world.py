@@ -138,6 +138,9 @@ class SnowflakeWorld(World):
 
     def content_hash(self) -> str:
         rows = self.query('SELECT id, "AT", version, value FROM events ORDER BY id, "AT"')
+        if self.query("SHOW TABLES LIKE 'EVENTS__SLUICEWAY_QUARANTINE'"):
+            aside = "SELECT bad_column, bad_value, reason, row_cursor, _sluiceway_run"
+            rows += self.query(f"{aside} FROM EVENTS__SLUICEWAY_QUARANTINE ORDER BY row_cursor")
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
     def receipts(self) -> list[str]:
