@@ -117,7 +117,9 @@ class Points:
 
     def came(self, answer: Answer, envelope: Envelope) -> None:
         """A page came: how long it travelled tells how fast the network is."""
-        self._transport.wire.came(len(answer.body), answer.seconds - envelope.took / 1000)
+        self._transport.wire.came(
+            len(answer.body), answer.seconds, envelope.took / 1000, compressed=answer.compressed
+        )
 
     async def search(
         self,

@@ -117,8 +117,8 @@ class ElasticsearchSettings(Group):
     """Pages asked for per second at most, of all runs of this process on this endpoint. Default no limit: requests
     in flight are bounded anyway; set it to keep a cluster free for others."""
     compression: bool | Literal["auto"] = "auto"
-    """Whether answers come as gzip. Default auto: pages do where they travel slower than 10 MiB per second; on a
-    faster network it costs both sides more than it saves."""
+    """Whether answers come as gzip. Default auto: tried where pages travel slower than 10 MiB per second, and kept
+    if they come faster so; on a fast network it costs both sides more than it saves."""
 
     @model_validator(mode="after")
     def _outlives(self) -> ElasticsearchSettings:

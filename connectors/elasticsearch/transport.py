@@ -37,12 +37,14 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Answer(NamedTuple):
-    """An answer as it came; header names are lower case. `seconds`: from the request to the end of the answer."""
+    """An answer as it came; header names are lower case. `seconds`: from the request to the end of the answer.
+    `compressed`: asked for so."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     seconds: float
+    compressed: bool
 
 
 class _Bytes(elastic_transport.Serializer):
@@ -124,12 +126,12 @@ class Transport:
     async def _sent(
         self, opened: _Opened, doing: str, method: str, target: str, body: Mapping[str, Any] | None
     ) -> Answer:
-        began = time.monotonic()
+        began, compressed = time.monotonic(), self.wire.compressed
         try:
             response = await opened.client.transport.perform_request(
                 method,
                 target,
-                headers={**opened.headers, "accept-encoding": "gzip" if self.wire.compressed else "identity"},
+                headers={**opened.headers, "accept-encoding": "gzip" if compressed else "identity"},
                 body=None if body is None else msgspec.json.encode(body),
                 request_timeout=self._settings.request_timeout_seconds,
                 max_retries=0,  # what is said to the client does not reach its transport
@@ -147,7 +149,7 @@ class Transport:
             raise _hidden(_unreachable(doing, error), opened.secrets) from None
         seconds = time.monotonic() - began
         headers = {k.lower(): v for k, v in response.meta.headers.items()}
-        return Answer(response.meta.status, headers, response.body, seconds)
+        return Answer(response.meta.status, headers, response.body, seconds, compressed)
 
     async def _client(self) -> _Opened:
         async with self._opening:

@@ -311,29 +311,53 @@ async def test_pages_that_travel_slowly_are_asked_for_compressed():
     async with connected(script) as connector:
         await read(connector)
         assert {headers["accept-encoding"] for headers in script.headers} == {"identity"}
-        connector._transport.wire.came(5 << 20, 1.0)
+        connector._transport.wire.came(20 << 20, 4.0, 0.1, compressed=False)
         assert len(await read(connector)) == 30
     assert script.headers[-2]["accept-encoding"] == "gzip"
 
 
+def told(wire: Wire, rate: float, made_in: float = 0.0) -> bool:
+    """Whether to compress, after 20 answers of 1 MiB that travelled at this rate of MiB per second."""
+    for _ in range(20):
+        wire.came(1 << 20, 1 / rate + made_in, made_in, compressed=wire.compressed)
+    return wire.compressed
+
+
 @pytest.mark.parametrize(
     ("compression", "rate", "compressed"),
-    [("auto", 5 << 20, True), ("auto", 40 << 20, False), (False, 1 << 20, False), (True, 1 << 30, True)],
+    [("auto", 5, True), ("auto", 40, False), (False, 1, False), (True, 1000, True)],
 )
-def test_answers_come_compressed_where_that_is_faster(compression, rate, compressed):
-    wire = Wire(compression)
-    for _ in range(10):
-        wire.came(1 << 20, (1 << 20) / rate)
-    assert wire.compressed is compressed
+def test_compression_is_tried_where_answers_travel_slowly(compression, rate, compressed):
+    assert told(Wire(compression), rate) is compressed
+
+
+def test_it_is_kept_where_documents_come_faster_so_and_is_not_tried_again_where_they_do_not():
+    kept, dropped = Wire("auto"), Wire("auto")
+    assert told(kept, 5)
+    assert told(dropped, 5)
+    assert told(kept, 20)
+    assert told(kept, 5)
+    assert not told(dropped, 5.5)
+    assert not told(dropped, 5)
+
+
+def test_a_server_that_takes_its_time_is_no_slow_network():
+    assert not told(Wire("auto"), 40, made_in=2.0)
+
+
+def test_answers_that_were_asked_for_before_a_change_tell_nothing_of_it():
+    wire = Wire("auto")
+    assert told(wire, 5)
+    for _ in range(40):
+        wire.came(1 << 20, 1.0, 0.0, compressed=False)
+    assert wire.compressed
 
 
 def test_a_few_slow_answers_are_no_slow_network():
     wire = Wire("auto")
-    wire.came(1000, 1.0)
-    wire.came(1 << 20, 0.0)
+    wire.came(1000, 1.0, 0.0, compressed=False)
     assert not wire.compressed
-    wire.came(400 << 20, 1.0)
-    assert not wire.compressed
+    assert not told(wire, 400)
 
 
 async def test_nobody_at_the_address_is_to_blame_on_no_window():
