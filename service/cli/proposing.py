@@ -16,7 +16,7 @@ from rich.text import Text
 from connectors.proposals import Proposed, Unproposed, propose
 from service.config import write_whole
 from service.config_text import read_file
-from service.console import Console
+from service.console import WIDE_COLUMNS, Console
 from service.proposing import (
     CONNECTION,
     SHARED,
@@ -98,8 +98,20 @@ def doctor(file: Path) -> str:
 
 def report(proposed: Proposed, plans: Sequence[Planned], written: set[Path], width: int) -> RenderableType:
     """What was proposed, and below it what was not and why."""
-    made = table("source", "rows", "key", "cursor", "windows", "mode", "file", width=width, right=("rows",))
-    new = {path.name for path in written}
+    left = table("not proposed", "why", width=width, wraps="why")
+    for unproposed in proposed.left:
+        left.add_row(Text(unproposed.name, style=BAD), unproposed.reason)
+    parts: list[RenderableType] = [Text(proposed.product, style=DIM)]
+    parts += ["", proposals_table(plans, {path.name for path in written}, width)] if plans else []
+    parts += ["", left] if proposed.left else []
+    return Group(*parts, "")
+
+
+def proposals_table(plans: Sequence[Planned], new: set[str], width: int) -> RenderableType:
+    """A line for each file; on a narrow terminal windows are told without the first one."""
+    made = table(
+        "source", "rows", "key", "cursor", "windows", "mode", "file", width=width, right=("rows",), wraps="source"
+    )
     for one in plans:
         proposal = one.proposal
         state = Text(one.file, style=GOOD) if one.file in new else Text(f"{one.file} exists, kept", style=DIM)
@@ -108,17 +120,11 @@ def report(proposed: Proposed, plans: Sequence[Planned], written: set[Path], wid
             number(proposal.rows),
             ", ".join(proposal.key) or "-",
             proposal.cursor or "-",
-            f"{one.width} from {show_instant(one.start)}",
+            f"{one.width} from {show_instant(one.start)}" if width >= WIDE_COLUMNS else one.width,
             one.mode,
             state,
         )
-    left = table("not proposed", "why", width=width, wraps="why")
-    for unproposed in proposed.left:
-        left.add_row(Text(unproposed.name, style=BAD), unproposed.reason)
-    parts: list[RenderableType] = [Text(proposed.product, style=DIM)]
-    parts += ["", made] if plans else []
-    parts += ["", left] if proposed.left else []
-    return Group(*parts, "")
+    return made
 
 
 def closing(folder: Path, plans: Sequence[Planned], left: Sequence[Unproposed]) -> str:

@@ -106,11 +106,9 @@ def hard_values(server: MariaServer, database: Path) -> list[HardValue]:
     printed = server.run(f"SELECT {', '.join(HARD)} FROM planes WHERE {KEY} = '{first}'").rstrip("\n").split("\t")
     texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in HARD)
     [held] = look(database, f"SELECT {texts} FROM planes WHERE {KEY} = '{first}'").to_pylist()
-    return [HardValue(name, source, held[name], remark(name)) for name, source in zip(HARD, printed, strict=True)]
-
-
-def remark(name: str) -> str:
-    return "" if name in ODD else "as its policy says, and counted"
+    return [
+        HardValue(name, source, held[name], name not in ODD) for name, source in zip(HARD, printed, strict=True)
+    ]
 
 
 def gathered(folder: Path, server: MariaServer, rows: Sequence[Mapping[str, object]]) -> Second:

@@ -83,63 +83,52 @@ def carriers_table(answer: pa.Table, names: Mapping[str, str]) -> RenderableType
 
 
 class HardValue(msgspec.Struct, frozen=True):
-    """A value as the source's own client prints it, and as the target holds it (None: NULL)."""
+    """A value as the source's own client prints it, and as the target holds it (None: NULL).
+
+    `settled`: the column's policy makes it NULL.
+    """
 
     column: str
     printed: str
     held: str | None
-    remark: str
+    settled: bool
 
     @property
     def is_right(self) -> bool:
-        """True if it is the same, or NULL where a policy says so."""
-        return self.held is None if self.remark else self.held == self.printed
+        """True if it is the same, or NULL where the policy says so."""
+        return self.held is None if self.settled else self.held == self.printed
 
 
 def hard_table(values: Sequence[HardValue]) -> RenderableType:
-    """The values side by side."""
-    made = table("column", "MariaDB prints", "the DuckDB table has", "")
+    """The values, and what became of each."""
+    made = table("column", "MariaDB prints", "the DuckDB table has")
     for value in values:
-        held = "NULL" if value.held is None else value.held
-        told = Text(f"✓ {value.remark}", style=GOOD) if value.is_right else Text("DIFFERENT", style=BAD)
-        made.add_row(value.column, value.printed, held, told)
+        said = "NULL, by its policy" if value.settled else "the same"
+        told = Text(f"✓ {said}", style=GOOD) if value.is_right else Text(f"DIFFERENT: {value.held}", style=BAD)
+        made.add_row(value.column, value.printed, told)
     return made
 
 
 def pipelines_table(found: Mapping[str, Evidence]) -> RenderableType:
     """What was found of each pipeline, side by side."""
     made = table(
-        "pipeline",
-        "rows",
-        "windows",
-        "proven",
-        "receipts",
-        "twice",
-        "checksum of source and target",
-        right=("rows", "windows", "proven", "receipts", "twice"),
+        "pipeline", "rows", "proven", "receipts", "source and target", right=("rows", "proven", "receipts")
     )
     for name, one in found.items():
-        same = Text(f"{one.target.checksum} equal" if one.source == one.target else "DIFFERENT")
-        same.style = GOOD if one.source == one.target else BAD
-        counts = (one.target.rows, one.runs, one.proven, one.receipts, one.repeated_receipts)
-        made.add_row(name, *map(number, counts), same)
+        equal = one.source == one.target
+        same = Text(f"{one.target.checksum} ✓" if equal else "DIFFERENT", style=GOOD if equal else BAD)
+        made.add_row(name, number(one.target.rows), f"{one.proven} of {one.runs}", number(one.receipts), same)
     return made
 
 
 def airlines_table(answer: pa.Table) -> RenderableType:
     """Airlines by delay, worst first, with the age of their planes."""
-    made = table(
-        "airline",
-        "flights",
-        "age of planes",
-        "minutes late",
-        "",
-        right=("flights", "age of planes", "minutes late"),
-    )
+    counted = ("flights", "age", "minutes late")
+    made = table("airline", *counted, "", right=counted)
     rows = answer.to_pylist()
     worst = max((abs(row["minutes_late"]) for row in rows), default=1) or 1
     for row in rows:
         late = row["minutes_late"]
-        bar = Text(BAR * round(abs(late) / worst * BAR_COLUMNS), style="yellow" if late > 0 else GOOD)
+        bar = Text(BAR * round(abs(late) / worst * BAR_COLUMNS / 2), style="yellow" if late > 0 else GOOD)
         made.add_row(row["name"], number(row["flights"]), f"{row['age']:.0f} years", f"{late:+.1f}", bar)
     return made

@@ -100,6 +100,8 @@ def test_the_story_has_its_steps_and_ends_with_what_one_can_type(demo):
     for text in ("[1/8]", "[8/8]", "SIGKILL", "each exactly once, through a crash", "windows -c", "show flights_"):
         assert text in demo.story
     assert "\x1b" not in demo.story
+    assert (demo.story.count("✓ the same"), demo.story.count("✓ NULL, by its policy")) == (4, 1)
+    assert "DIFFERENT" not in demo.story
 
 
 def test_the_planes_of_a_mariadb_arrive_as_its_package_has_them_with_the_values_that_get_lost_elsewhere(demo):

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from service.demo.fingerprint import fingerprint
+from service.demo.tables import HardValue
 
 AT = datetime(2013, 1, 1, 10, tzinfo=UTC)
 
@@ -61,3 +62,17 @@ def test_a_value_that_slips_into_its_neighbour_changes_the_checksum():
     one = pa.table({"id": ["ab"], "x": ["c"]})
     other = pa.table({"id": ["a"], "x": ["bc"]})
     assert fingerprint(one, "id").checksum != fingerprint(other, "id").checksum
+
+
+@pytest.mark.parametrize(
+    ("printed", "held", "settled", "right"),
+    [
+        ("🦅", "🦅", False, True),
+        ("🦅", "?", False, False),
+        ("🦅", None, False, False),
+        ("0000-00-00", None, True, True),
+        ("0000-00-00", "1970-01-01", True, False),
+    ],
+)
+def test_a_value_is_right_if_it_is_the_same_or_null_by_its_policy(printed, held, settled, right):
+    assert HardValue("c", printed, held, settled).is_right is right
