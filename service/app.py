@@ -107,12 +107,18 @@ def spool_directory(config: PipelineConfig) -> Path:
 
 
 @asynccontextmanager
-async def opened(config: PipelineConfig, emit: Emit, port: Port = direct) -> AsyncIterator[Worker]:
-    """A worker with its drive table, loader and spool open. Raises `ConfigurationError`, `TransientError`."""
+async def opened(
+    config: PipelineConfig, emit: Emit, port: Port = direct, *, alone: bool = False
+) -> AsyncIterator[Worker]:
+    """A worker with its drive table, loader and spool open. `alone`: nothing else here opens the target meanwhile.
+    Raises `ConfigurationError`, `TransientError`."""
     spool = Spool(spool_directory(config), config.limits.spool_quota_bytes, port)
     async with account_of(config, port) as account:
         kept = backend(config.drive_table, account)
-        async with aclosing(await kept.open(port=port)) as drive, aclosing(target(config, account, port)) as sink:
+        async with (
+            aclosing(await kept.open(port=port)) as drive,
+            aclosing(target(config, account, port, alone=lambda: alone)) as sink,
+        ):
             spool.open()
             try:
                 yield Worker(config, lambda: connect(config, port), sink, drive, spool, emit, owner_name())

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,27 @@ class Moment(StrEnum):
     BEFORE = "before"
     AFTER = "after"
     ANSWER_LOST = "answer lost"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `occurrence`-th time of the effect, counted from 1."""
+
+    name: str
+    occurrence: int
+    moment: Moment
+
+    def __str__(self) -> str:
+        return f"{self.moment} {self.name} (time {self.occurrence})"
+
+    @property
+    def folder(self) -> str:
+        """A name for what belongs to it."""
+        return f"{self.name}-{self.occurrence}-{self.moment.name.lower()}"
+
+    def trap(self) -> Port:
+        """A door at which the process is killed here, or the answer lost."""
+        return trap_at(self.name, self.occurrence, self.moment)
 
 
 def recorder(log: Path) -> Port:

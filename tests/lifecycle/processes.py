@@ -20,6 +20,7 @@ _CONTEXT.set_forkserver_preload(
     [
         "connectors.elasticsearch.connector",
         "connectors.files.connector",
+        "connectors.mysql.connector",
         "loaders.duckdb.loader",
         "pytest",
         "state.sqlite",

@@ -22,7 +22,7 @@ import pytest
 from state.model import Phase, PhaseStatus, RunStatus
 from tests.contract.test_loader_snowflake_statements import DDL
 from tests.lifecycle.effects import effects_in
-from tests.lifecycle.ports import Moment, recorder, trap_at
+from tests.lifecycle.ports import Moment, Point, recorder
 from tests.lifecycle.processes import exit_code
 from tests.lifecycle.snowflake_scenarios import (
     LOGIN,
@@ -46,18 +46,6 @@ NEXT = (".fence", ".settle", "loader.copy.load", "loader.clean.table", "loader.s
 """Effects with nothing between them and the one before: before the one is after the other."""
 
 Expected = tuple[str, list[str]]
-
-
-@dataclass(frozen=True)
-class Point:
-    """The `occurrence`-th time of the effect, counted from 1."""
-
-    name: str
-    occurrence: int
-    moment: Moment
-
-    def __str__(self) -> str:
-        return f"{self.moment} {self.name} (time {self.occurrence})"
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,7 @@ def occurrence(times: Counter[str], name: str, moment: Moment) -> int:
 def attempt(world: SnowflakeWorld, patience: float, point: Point | None) -> None:
     """Body of a worker process."""
     patient(patience)
-    runs = world.run() if point is None else world.run(trap_at(point.name, point.occurrence, point.moment))
+    runs = world.run() if point is None else world.run(point.trap())
     wrong = [run for run in runs if not run.unfinished and run.status is not RunStatus.COMPLETED]
     assert not wrong, [(run.name, run.failure) for run in wrong]
 
@@ -151,7 +139,7 @@ def recorded(world: SnowflakeWorld, patience: float, log: Path) -> None:
 def survives(ground: Ground, point: Point, expected: Expected) -> str:
     """Kill at `point` and restart: with an empty spool, as on another machine, or with what was left in it if the
     kill came after the effect. What is wrong afterwards, or an empty text."""
-    world = ground.world(f"{point.name}-{point.occurrence}-{point.moment.name.lower()}")
+    world = ground.world(point.folder)
     code = exit_code(attempt, world, ground.scenario.patience, point, seconds=120)
     if point.moment is not Moment.ANSWER_LOST and code != -9 and point.name != LOGIN:
         return f"{point}: was not killed, exit {code}"

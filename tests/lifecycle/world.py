@@ -23,6 +23,8 @@ from state.sqlite import SqliteDrive
 
 START = datetime(2025, 11, 15, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+CONTENT = 'SELECT id, "at", version, value FROM events ORDER BY ALL'
+RECEIPTS = "SELECT run_name FROM SLUICEWAY_LOADS WHERE kind = 'receipt'"
 
 
 def events(
@@ -80,8 +82,13 @@ class World:
         return asyncio.run(look())
 
     def query(self, sql: str) -> list[tuple]:
+        [rows] = self.answers(sql)
+        return rows
+
+    def answers(self, *sql: str) -> list[list[tuple]]:
+        """Of several questions; to open the file takes most of the time of one."""
         with duckdb.connect(str(self.database), read_only=True) as connection:
-            return connection.execute(sql).fetchall()
+            return [connection.execute(one).fetchall() for one in sql]
 
     def execute(self, sql: str) -> None:
         with duckdb.connect(str(self.database)) as connection:
@@ -89,12 +96,16 @@ class World:
 
     def content_hash(self) -> str:
         """SHA-256 of the target's data columns in key order."""
-        rows = self.query('SELECT id, "at", version, value FROM events ORDER BY ALL')
-        return hashlib.sha256(repr(rows).encode()).hexdigest()
+        return digest(self.query(CONTENT))
 
     def receipts(self) -> list[str]:
         """Run names of all receipts in the target."""
-        return [name for (name,) in self.query("SELECT run_name FROM SLUICEWAY_LOADS WHERE kind = 'receipt'")]
+        return [name for (name,) in self.query(RECEIPTS)]
+
+
+def digest(rows: list[tuple]) -> str:
+    """SHA-256 of rows."""
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 def at_start_of(phase: Phase, act: Callable[[], object]) -> Emit:

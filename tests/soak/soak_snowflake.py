@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.lifecycle.ports import Moment
+from tests.lifecycle.ports import Moment, Point
 from tests.lifecycle.snowflake_scenarios import LOGIN, SCENARIOS
 from tests.lifecycle.snowflake_world import DRIVES
-from tests.lifecycle.test_snowflake_crash import Ground, Point, no_fault, survives, wrong_at
+from tests.lifecycle.test_snowflake_crash import Ground, no_fault, survives, wrong_at
 from tests.servers.search import ES8, SearchServer
 from tests.snowflake.accounts import settings
 from tests.snowflake.running import Place
