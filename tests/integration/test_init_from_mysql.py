@@ -158,6 +158,14 @@ def test_a_date_without_a_time_has_windows_of_days(place, here):
     assert (windows["width"], windows["lookback_seconds"]) == ("day", 86_400)
 
 
+def test_for_snowflake_the_shared_file_has_what_is_to_be_filled_in_and_all_is_valid(place, here):
+    place.sql("CREATE TABLE orders (id INT PRIMARY KEY, updated_at TIMESTAMP NOT NULL)")
+    assert init_from(place, "--to", "snowflake:raw.shop").code == exit_codes.OK
+    assert section("orders", "target_system")["table"] == "RAW.SHOP.ORDERS"
+    answer = sluiceway("validate", "pipelines")
+    assert (answer.code, answer.out) == (exit_codes.OK, "pipelines/orders.yaml: OK\n")
+
+
 def test_a_large_table_that_no_date_or_no_key_cuts_into_windows_is_told(place, here):
     place.sql("CREATE TABLE timeless (id INT PRIMARY KEY) SELECT seq AS id FROM seq_1_to_100001")
     place.sql("CREATE TABLE keyless (at TIMESTAMP NOT NULL, KEY (at)) SELECT NOW() AS at FROM seq_1_to_100001")
