@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 
-from connectors.cursor import MICROSECOND
 from connectors.mysql.bounds import readable_until
 from connectors.mysql.checks import Checkup
 from connectors.mysql.explaining import require_no_scan
-from connectors.mysql.planning import parts
+from connectors.mysql.planning import counted, walked
 from connectors.mysql.pool import Pool
 from connectors.mysql.session import Session
 from connectors.mysql.settings import MysqlSettings
@@ -46,21 +45,14 @@ class MysqlConnector:
         return (await self._examined()).chosen.contract
 
     async def plan(self, span: Window, rows_per_part: int) -> Sequence[Window]:
-        """See `Connector.plan`. Counted over the index of the cursor, at most twice for each row."""
+        """See `Connector.plan`. Each row is passed once where the cursor has an index, twice elsewhere."""
         source = await self._examined()
-        statements = source.chosen.statements
         with self._port("source.plan"):
             async with self._pool.questions() as session:
-
-                async def cells(inner: Window, width: int) -> Mapping[int, int]:
-                    found = await session.rows("counting", statements.cells(inner, width))
-                    return {int(cell): int(rows) for cell, rows in found}
-
-                await require_no_scan(session, self._settings, statements.count(span))
                 await absent(session, self._settings, source)
-                rows = await session.one("counting", statements.count(span))
-                finest = statements.cursor.unit // MICROSECOND
-                return await parts(span, rows, rows_per_part, cells, finest=finest)
+                if source.is_walkable and (found := await self._walked(session, source, span, rows_per_part)):
+                    return found
+                return await self._counted(session, source, span, rows_per_part)
 
     @asynccontextmanager
     async def open(self, span: Window | None) -> AsyncIterator[MysqlSnapshot]:
@@ -98,6 +90,33 @@ class MysqlConnector:
     async def aclose(self) -> None:
         """Close the connections; harmless when repeated."""
         await self._pool.aclose()
+
+    async def _walked(
+        self, session: Session, source: Source, span: Window, rows_per_part: int
+    ) -> Sequence[Window] | None:
+        """None where the instant of a row is no day (`2025-02-00`), at which nothing can be cut."""
+
+        async def row_at(rest: Window, number: int) -> datetime | None:
+            found = await session.rows("cutting", source.chosen.statements.row_at(rest, number))
+            return datetime.fromisoformat(found[0][0]).replace(tzinfo=UTC) if found else None
+
+        try:
+            return await walked(span, rows_per_part, row_at, finest=source.chosen.statements.cursor.unit)
+        except ValueError:
+            return None
+
+    async def _counted(
+        self, session: Session, source: Source, span: Window, rows_per_part: int
+    ) -> Sequence[Window]:
+        statements = source.chosen.statements
+
+        async def cells(inner: Window, width: int) -> Mapping[int, int]:
+            found = await session.rows("counting", statements.cells(inner, width))
+            return {int(cell): int(rows) for cell, rows in found if cell is not None}  # None: no day
+
+        await require_no_scan(session, self._settings, statements.count(span))
+        rows = await session.one("counting", statements.count(span))
+        return await counted(span, rows, rows_per_part, cells, finest=statements.cursor.unit)
 
     async def _examined(self) -> Source:
         async with self._finding_out:

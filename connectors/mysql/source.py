@@ -21,6 +21,13 @@ class Source:
     relation: Relation
     chosen: Chosen
 
+    @property
+    def is_walkable(self) -> bool:
+        """True if an index has the rows in the order of the cursor, and nothing else is asked of them."""
+        statements = self.chosen.statements
+        is_plain = statements.fallback is None and statements.where is None
+        return is_plain and self.relation.is_indexed(statements.cursor.column.name)
+
 
 async def examine(session: Session, settings: MysqlSettings) -> Source:
     """Raises `ConfigurationError` as `Connector.contract` does, and for engines that have no snapshots."""

@@ -87,6 +87,11 @@ class Statements:
         since = f"TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'{_text(span.start)}', {self.placed}) DIV {width}"
         return f"SELECT {since}, COUNT(*) {self._from(self._within(span))} GROUP BY 1"
 
+    def row_at(self, span: Window, number: int) -> str:
+        """The instant of the row of this number, counted from 0 in the order of the cursor's index."""
+        order = f"ORDER BY {self.cursor.name} LIMIT 1 OFFSET {number}"
+        return f"SELECT {self.cursor.name} {self._from(self._within(span))} {order}"
+
     def absent(self) -> str:
         """How many rows no span holds."""
         return f"SELECT COUNT(*) {self._from(self._absent())}"

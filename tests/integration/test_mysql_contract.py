@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -36,8 +37,8 @@ class MysqlWorld:
         return await asyncio.to_thread(self.place.held)
 
 
-def mysql(server: MariaServer) -> Maker:
-    """Worlds on this server."""
+def mysql(server: MariaServer, **given: Any) -> Maker:
+    """Worlds on this server; `given` are more settings."""
 
     @asynccontextmanager
     async def make(
@@ -45,7 +46,7 @@ def mysql(server: MariaServer) -> Maker:
     ) -> AsyncIterator[MysqlWorld]:
         place = MysqlPlace(server)
         place.sql(ROWS)
-        async with aclosing(MysqlConnector(place.settings(cursor=cursor, key=list(key)))) as connector:
+        async with aclosing(MysqlConnector(place.settings(cursor=cursor, key=list(key), **given))) as connector:
             world = MysqlWorld(place, connector)
             if rows.num_rows:
                 await world.add(rows)
@@ -57,3 +58,12 @@ def mysql(server: MariaServer) -> Maker:
 @pytest.mark.parametrize("clause", CLAUSES | WITHOUT_CURSOR)
 async def test_mariadb_keeps_the_contract(mariadb, clause):
     await (CLAUSES | WITHOUT_CURSOR)[clause](mysql(mariadb))
+
+
+CUTTING = [name for name in CLAUSES if "part" in name]
+
+
+@pytest.mark.parametrize("clause", CUTTING)
+async def test_rows_that_are_filtered_are_cut_by_the_same_rules(mariadb, clause):
+    """They are counted in cells of time, where others are walked along an index."""
+    await CLAUSES[clause](mysql(mariadb, where="n >= 0"))

@@ -279,3 +279,23 @@ async def test_a_large_table_is_not_passed_over_whole_for_each_part(place):
     place.sql("CREATE INDEX by_time ON t (at)")
     async with aclosing(MysqlConnector(place.settings())) as source:
         assert len(await source.plan(SPAN, 10_000)) == 1
+
+
+@pytest.mark.parametrize("where", [None, "id > 0"])
+async def test_a_cursor_that_is_no_day_is_a_bad_value_and_nothing_is_cut_there(place, where):
+    """The server puts it between the days around it: it is counted, read, and set aside where that is declared."""
+    place.sql("CREATE TABLE t (id INT PRIMARY KEY, at DATE NOT NULL, KEY (at))")
+    days = ["2025-10-30", "2025-10-31", "2025-11-00", "2025-11-00", "2025-11-01", "2025-11-02"]
+    place.many("INSERT INTO t VALUES (%s, %s)", list(enumerate(days, 1)))
+    span = Window(START - 20 * 24 * HOUR, START)
+    aside = {"columns": {"on_bad_value": {"at": "quarantine"}}}
+    async with aclosing(MysqlConnector(place.settings(where=where, **aside))) as source:
+        found, set_aside = [], 0
+        for part in await source.plan(span, 2):
+            async with source.open(part) as snapshot, aclosing(snapshot.batches()) as batches:
+                found += [row["id"] async for batch in batches for row in batch.to_pylist()]
+                set_aside += getattr(snapshot.quarantined(), "num_rows", 0)
+    assert (found, set_aside) == ([1, 2, 5, 6], 2)
+    with pytest.raises(ContractError) as error:
+        await read(place.settings(where=where), span)
+    assert (error.value.code, "id=3" in error.value.message) == ("bad_value", True)
