@@ -26,6 +26,7 @@ from tests.servers.relay import HangUp, Relay
 
 ROWS = 60_000
 LONG = 20_000_000
+PATIENCE_SECONDS = 30
 COLUMNS = [
     Column("seq", "number", Kind.INTEGER, pa.int32(), "seq"),
     Column("text", "text", Kind.TEXT, pa.string(), "REPEAT(CHAR(65 + seq % 26), seq % 300)"),
@@ -170,8 +171,9 @@ def no_tasks() -> bool:
 def wait_for_writing(place) -> None:
     """Return when the server waits, again and again, for somebody who takes its rows."""
     state = "SELECT state FROM information_schema.processlist WHERE user = %s"
-    times = 0
+    times, until = 0, time.monotonic() + PATIENCE_SECONDS
     while times < 20:
+        assert time.monotonic() < until, "it never has to wait"
         times = times + 1 if place.sql(state, READER) == [("Writing to net",)] else 0
         time.sleep(0.01)
 
