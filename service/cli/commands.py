@@ -13,6 +13,8 @@ import typer
 from service.cli.options import (
     CONFIG_VARIABLE,
     DEFAULT_CONFIG,
+    DEFAULT_FOLDER,
+    DEFAULT_TARGET,
     AllOption,
     CodeOption,
     ConfigOption,
@@ -72,9 +74,16 @@ def init(
         Path, typer.Argument(metavar="FILE", dir_okay=False, help="Where to write it.")
     ] = DEFAULT_CONFIG,
     source: Annotated[
-        str, typer.Option("--source", metavar="TYPE", help="elasticsearch, opensearch, mysql, mariadb or files.")
-    ] = "elasticsearch",
-    target: Annotated[str, typer.Option("--target", metavar="TYPE", help="duckdb or snowflake.")] = "duckdb",
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="TYPE",
+            help="elasticsearch, opensearch, mysql, mariadb or files. Default: elasticsearch.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="TYPE", help="duckdb or snowflake. Default: duckdb.")
+    ] = None,
     phases: Annotated[
         bool,
         typer.Option(
@@ -87,8 +96,8 @@ def init(
     *,
     url: SourceUrlOption = None,
     tables: TablesOption = None,
-    to: TargetOption = "duckdb:warehouse.duckdb",
-    out: OutOption = Path("pipelines"),
+    to: TargetOption = None,
+    out: OutOption = None,
 ) -> None:
     """Write a commented configuration to begin with; it is valid as it stands.
 
@@ -99,13 +108,15 @@ def init(
     if url is None:
         from service.cli import authoring
 
-        authoring.init(file, source, target, phases=phases, force=force)
-    elif phases or file != DEFAULT_CONFIG:
-        raise typer.BadParameter("writes a folder of files: no FILE and no --phases with it", param_hint="--from")
+        if given := [name for name, value in (("--tables", tables), ("--to", to), ("--out", out)) if value]:
+            raise typer.BadParameter("has a meaning only with --from", param_hint=given[0])
+        authoring.init(file, source or "elasticsearch", target or "duckdb", phases=phases, force=force)
+    elif phases or source or target or file != DEFAULT_CONFIG:
+        raise typer.BadParameter("goes without FILE, --phases, --source and --target", param_hint="--from")
     else:
         from service.cli import proposing
 
-        proposing.init_from(url, globs(tables), to, out, force=force)
+        proposing.init_from(url, globs(tables), to or DEFAULT_TARGET, out or DEFAULT_FOLDER, force=force)
 
 
 @app.command(epilog="Example: sluiceway validate pipelines/")

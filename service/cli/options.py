@@ -18,6 +18,7 @@ from state.snowflake.scripts import SCRIPTS
 
 CONFIG_VARIABLE = "SLUICEWAY_CONFIG"
 DEFAULT_CONFIG = Path("sluiceway.yaml")
+DEFAULT_TARGET, DEFAULT_FOLDER = "duckdb:warehouse.duckdb", Path("pipelines")
 PHASES = ", ".join(Phase)
 
 
@@ -135,12 +136,21 @@ TablesOption = Annotated[
     ),
 ]
 TargetOption = Annotated[
-    str,
-    typer.Option("--to", metavar="TARGET", help="With --from: duckdb:PATH or snowflake:DB.SCHEMA."),
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="TARGET",
+        help=f"With --from: duckdb:PATH or snowflake:DB.SCHEMA. Default: {DEFAULT_TARGET}.",
+    ),
 ]
 OutOption = Annotated[
-    Path,
-    typer.Option("--out", metavar="DIR", file_okay=False, help="With --from: the folder of the files."),
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        file_okay=False,
+        help=f"With --from: the folder of the files. Default: {DEFAULT_FOLDER}.",
+    ),
 ]
 
 
