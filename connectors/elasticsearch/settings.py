@@ -99,7 +99,7 @@ class ElasticsearchSettings(Group):
     page_rows: int = Field(default=10_000, ge=1, le=10_000)
     """Documents per page at most. Default and limit 10,000: what servers allow, and the fastest measured."""
     page_bytes: int = Field(default=8 << 20, ge=1 << 10, le=32 << 20)
-    """Bytes per page that are aimed at. Default 8 MiB: bounds memory (about four pages per part that is read at
+    """Bytes per page that are aimed at. Default 8 MiB: bounds memory (about four pages per slice that is read at
     the same time) and makes larger pages no faster."""
     request_timeout_seconds: float = Field(default=60, gt=0)
     """Seconds for one request. Default 60: a page takes under a second, a busy cluster some more."""
