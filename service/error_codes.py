@@ -39,6 +39,9 @@ OF_SEARCH = """
     search_context_missing_exception security_exception shard_failed source_mode task_cancelled_exception
     timeout tls too_large too_long_frame_exception too_long_http_line_exception x_content_parse_exception
 """
+OF_MYSQL_SOURCES = """
+    altered engine full_scan no_process no_replica no_table protocol replica_stopped session source_url stalled
+"""
 OF_FILES = "bad_text damaged_file file_changed files_differ no_files permission"
 OF_DUCKDB = """
     conflict constraint conversion corrupt duckdb duplicate_key interrupted invalidated locked out_of_memory
@@ -71,6 +74,7 @@ CODES = frozenset(
             OF_SETTINGS,
             OF_STAGE_AND_ARCHIVE,
             OF_SEARCH,
+            OF_MYSQL_SOURCES,
             OF_FILES,
             OF_DUCKDB,
             OF_SNOWFLAKE,

@@ -46,7 +46,7 @@ def written_codes(tree: ast.AST) -> Iterator[str]:
             if given.arg == "code":
                 inside = [] if isinstance(given.value, ast.JoinedStr) else ast.walk(given.value)
                 words = [one.value for one in inside if isinstance(one, ast.Constant)]
-                yield from (word for word in words if isinstance(word, str) and re.fullmatch(r"[\w.-]+", word))
+                yield from (word for word in words if isinstance(word, str) and re.fullmatch(r"[.-]*\w[\w.-]*", word))
 
 
 def codes() -> set[str]:
