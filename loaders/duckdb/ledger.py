@@ -70,10 +70,14 @@ class Ledger:
         with self._port("loader.ledger.create"):
             session.rows(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             session.rows(f"CREATE TABLE IF NOT EXISTS {self._loads} ({kinds})")
-            if NEWER not in columns(session, names.loads):
-                session.rows(f"ALTER TABLE {self._loads} ADD COLUMN IF NOT EXISTS {NEWER} BIGINT")
             session.rows(f"CREATE TABLE IF NOT EXISTS {fence} AS SELECT CAST(0 AS BIGINT) AS touched")
             session.rows(f"INSERT INTO {fence} SELECT 0 WHERE NOT EXISTS (FROM {fence})")
+
+    def extend(self) -> None:
+        """Add what a load table of an older version lacks; before any transaction."""
+        if NEWER not in columns(self._session, self._names.loads):
+            with self._port("loader.ledger.create"):
+                self._session.rows(f"ALTER TABLE {self._loads} ADD COLUMN IF NOT EXISTS {NEWER} BIGINT")
 
     def touch_fence(self) -> None:
         """The first statement of every transaction: it takes the lock."""

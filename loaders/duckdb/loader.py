@@ -87,6 +87,7 @@ class DuckDBLoader:
         def raised(work: Work) -> None:
             ledger = work.ledger
             ledger.create()
+            ledger.extend()
             with self._port("loader.fence.begin"):
                 work.session.rows("BEGIN")
             ledger.touch_fence()
