@@ -30,8 +30,8 @@ from tests.servers.mariadb import NEWS_SECONDS
 from tests.servers.relay import HangUp, Relay
 from tests.unit.mysql_script import EOF
 
-ROWS, LETTERS = 3000, 6000
-"""An hour of some 18 MB: more than the buffers between server and reader hold, so that it is cut on its way."""
+ROWS, LETTERS = 3000, 12_000
+"""An hour of some 36 MB: more than the buffers between server and reader hold, so that it is cut on its way."""
 SETTINGS = {
     "windows": {"end": (START + HOUR).isoformat()},
     "target_system": {"version": "version"},
