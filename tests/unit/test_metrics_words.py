@@ -24,6 +24,7 @@ from state.snowflake.meanings import MEANINGS as SNOWFLAKE
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = ("service/admin", "service/cli", "service/demo", "service/notify", "service/trial.py")
 """What these raise ends a command or a request, never a run or a look."""
+WORD = re.compile(r"\w[\w.-]*")
 NO_PORTS = {"snowflake.connector"}
 """Looks like one."""
 FILES = [
@@ -46,7 +47,7 @@ def written_codes(tree: ast.AST) -> Iterator[str]:
             if given.arg == "code":
                 inside = [] if isinstance(given.value, ast.JoinedStr) else ast.walk(given.value)
                 words = [one.value for one in inside if isinstance(one, ast.Constant)]
-                yield from (word for word in words if isinstance(word, str) and re.fullmatch(r"[.-]*\w[\w.-]*", word))
+                yield from (word for word in words if isinstance(word, str) and WORD.fullmatch(word))
 
 
 def codes() -> set[str]:
