@@ -123,7 +123,7 @@ def start_of(first: datetime, width: str) -> datetime:
 def shared_file(proposed: Proposed, to: Target) -> str:
     """The text of the file that all pipelines share."""
     needs = [name for name in (PASSWORD, API_KEY) if name in json.dumps(dict(proposed.connection))]
-    lines = [f"# {proposed.product}. Secrets are references, {{env: NAME}} or {{file: PATH}}."]
+    lines = [*_comment(f"{proposed.product}. Secrets are references, {{env: NAME}} or {{file: PATH}}.")]
     lines += [f"# Set {name} where the pipelines run, or refer to another place." for name in needs]
     lines += ["connections:", f"  {CONNECTION}:", *entries(proposed.connection, 4), "", "defaults:"]
     if to.kind == "duckdb":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.mysql.catalog import Relation, look_up
@@ -245,8 +245,15 @@ async def _ends(session: Session, source: Source) -> tuple[datetime | None, date
 
 
 def _instant(text: str | None) -> datetime | None:
-    """A date or a wall time, taken as UTC."""
-    return None if text is None else datetime.fromisoformat(text).replace(tzinfo=UTC)
+    """A date or a wall time, taken as UTC; of one that is no day the last midnight before it."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        year, month, day = (int(part) for part in text[:10].split("-"))
+        first = datetime(year, month or 1, 1, tzinfo=UTC)
+        return first if month and day else first - timedelta(days=1)
 
 
 def _about_zone(ahead: int) -> list[str]:

@@ -108,6 +108,23 @@ def test_rows_that_were_never_changed_are_placed_by_another_date_and_those_witho
     assert loaded("id", "u") == [(2,)]
 
 
+@pytest.mark.parametrize(
+    ("first", "begins"), [("2024-00-00", "2023-12-31"), ("2024-03-00", "2024-02-29"), ("2024-02-31", "2024-02-01")]
+)
+def test_a_first_row_that_lies_on_no_day_is_in_the_first_window(place, here, first, begins):
+    place.sql("CREATE TABLE t (id INT PRIMARY KEY, updated_at DATETIME NOT NULL, KEY (updated_at))")
+    with place.server.connection(place.database) as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = 'ALLOW_INVALID_DATES'")
+        cursor.execute("INSERT INTO t VALUES (1, %s), (2, '2025-01-01')", [first])
+        connection.commit()
+
+    answer = init_from(place)
+    assert answer.code == exit_codes.OK, answer.said
+    assert f"{section('t', 'windows')['start']:%Y-%m-%d}" == begins
+    found = place.sql("SELECT id FROM t WHERE updated_at >= %s ORDER BY 1", begins)
+    assert [number for (number,) in found] == [1, 2]
+
+
 def test_a_small_table_whose_changes_no_date_tells_is_read_whole(place, here):
     place.sql("CREATE TABLE airlines (code CHAR(2) PRIMARY KEY, founded DATE NOT NULL)")
     place.many("INSERT INTO airlines VALUES (%s, %s)", [("AA", "1926-04-15"), ("9E", "0000-00-00")])

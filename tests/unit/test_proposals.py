@@ -149,6 +149,14 @@ def test_a_target_in_snowflake_has_its_connection_in_the_shared_file():
         target("oracle:x")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"])
+def test_what_a_server_says_it_is_does_not_become_a_setting(end):
+    said = Proposed(f"MariaDB 11{end}defaults: {{}}", {"type": "mysql"})
+    shared = read_text(shared_file(said, Target("duckdb", "w.duckdb")), "shared.yaml").data
+    assert shared["defaults"]["target_system"]["database"] == "w.duckdb"
+    assert shared["connections"] == {"source": {"type": "mysql"}}
+
+
 def test_a_url_becomes_references_and_the_password_is_there_only_meanwhile(monkeypatch):
     monkeypatch.delenv(PASSWORD, raising=False)
     url = f"https://re%40der:{SECRET}%2F@es.company.com:9200/below/?ca_file=/ca.pem"
