@@ -45,7 +45,6 @@ def quarantine(work: Work, attempt: Attempt, manifest: Manifest, stage: Table, a
             return 0
         names = ", ".join(quoted(name) for name in COPIED)
         own = f"{PIPELINE}, {READ_START}, {READ_END}, {quoted(RUN)}, {quoted(LOADED_AT)}"
-        own = f"{PIPELINE}, {READ_START}, {READ_END}, {quoted(RUN)}, {quoted(LOADED_AT)}"
         return work.session.count(
             f"INSERT INTO {table} ({names}, {own})"
             f" SELECT {names}, ?, ?, ?, ?, ? FROM {work.session.at(work.names.side_of(stage))}",
