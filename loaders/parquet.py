@@ -7,21 +7,20 @@ then delivered; whatever ends a writer early leaves no file.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from loaders.chunk_file import READ_AT_FIELD, ChunkFile
 from loaders.spool import FINISHED, UNFINISHED, Spool, explained
-from state.contract import READ_AT, Contract
+from state.contract import Contract
 from state.errors import ContractError, SluicewayError
 from state.model import Chunk
 
@@ -29,8 +28,6 @@ T = TypeVar("T")
 Deliver = Callable[[Chunk, Path], Awaitable[object]]
 """Brings a finished chunk away (the PUT); its file is removed afterwards."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-READ_AT_FIELD = pa.field(READ_AT, pa.timestamp("us", "UTC"), nullable=False)
 ROW_GROUP_ROWS = 122_880
 """Rows of a row group: what DuckDB reads in one piece."""
 ROW_GROUP_BYTES = 16 * 1024 * 1024
@@ -80,6 +77,7 @@ class ChunkWriter:
         self._chunks: list[Chunk] = []
         self._deliveries: set[asyncio.Task[None]] = set()
         self._pressed: set[asyncio.Task[None]] = set()
+        self._compressing: set[asyncio.Task[None]] = set()
         self._working: set[asyncio.Future[Any]] = set()
         self._error: BaseException | None = None
         self.held = 0
@@ -92,7 +90,7 @@ class ChunkWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._spool.quota.forget(self)
-        tasks = self._deliveries | self._pressed
+        tasks = self._deliveries | self._pressed | self._compressing
         for task in tasks:
             task.cancel()
         # a thread cannot be cancelled: its file may only be removed when it is done with it
@@ -161,22 +159,52 @@ class ChunkWriter:
         self._buffer.append(piece)
         self._rows += piece.num_rows
         self._hold(self.held + piece.nbytes, taken=piece.nbytes)
-        in_memory = sum(batch.nbytes for batch in self._buffer)
-        if rows_of(self._buffer) >= ROW_GROUP_ROWS or in_memory >= min(ROW_GROUP_BYTES, 4 * self._limits.bytes):
-            await self._flush()
-        if self._rows >= self._limits.rows or (self._file and self._file.bytes >= self._limits.bytes):
+        held = bytes_of(self._buffer)
+        is_full = False
+        if rows_of(self._buffer) >= ROW_GROUP_ROWS or held >= min(ROW_GROUP_BYTES, 4 * self._limits.bytes):
+            is_full = await self._group(held)
+        if is_full or self._rows >= self._limits.rows:
             await self._close()
 
-    async def _flush(self) -> None:
-        """Compress what is in memory into a row group of the open file."""
-        if not self._buffer:
-            return
+    async def _group(self, held: int) -> bool:
+        """Begin to compress what is in memory, `held` bytes; rows may come meanwhile. True if the chunk is full.
+
+        Where it might be full then, the end is waited for: so where a chunk ends hangs on its rows alone, and not
+        on which thread was faster.
+        """
+        await self._compressed()
+        may_end = (self._file.bytes if self._file else 0) + 2 * held >= self._limits.bytes
+        file = self._compress()
+        if may_end:
+            await self._compressed()
+        return may_end and file.bytes >= self._limits.bytes
+
+    def _compress(self) -> ChunkFile:
+        """What is in memory becomes a row group of the open file, in the background."""
         if self._file is None:
             self._file = ChunkFile(self._spool.directory / self._flat_name(UNFINISHED), self._schema)
-        file, batches = self._file, self._buffer
-        await self._off_loop(lambda: file.append(batches, self._contract.cursor, self._read_at))
-        self._buffer = []
-        self._hold(file.bytes)
+        file, batches, self._buffer = self._file, self._buffer, []
+
+        async def append() -> None:
+            await self._off_loop(lambda: file.append(batches, self._contract.cursor, self._read_at))
+            self._hold(file.bytes + bytes_of(self._buffer))
+
+        self._in_background(append(), self._compressing)
+        return file
+
+    async def _compressed(self) -> None:
+        """Wait until nothing is being compressed; raise the first error."""
+        if self._compressing:
+            await asyncio.wait(self._compressing)
+        if self._error is not None:
+            raise self._error
+
+    async def _flush(self) -> None:
+        """Compress what is in memory, and wait for it."""
+        await self._compressed()
+        if self._buffer:
+            self._compress()
+            await self._compressed()
 
     async def _close(self) -> None:
         """Finish the open chunk and begin to deliver it."""
@@ -243,96 +271,14 @@ class ChunkWriter:
         return flat(f"{self._prefix}-{self._sequence:05d}{ending}")
 
 
-class ChunkFile:
-    """One open Parquet file. Its methods block; they run outside the event loop, one at a time."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path = path
-        self.rows = 0
-        self.bytes = 0
-        self.min_cursor: datetime | None = None
-        self.max_cursor: datetime | None = None
-        self._schema = schema
-        self._sink: Any = None
-        self._writer: pq.ParquetWriter | None = None
-
-    def append(self, batches: list[pa.RecordBatch], cursor: str | None, read_at: pa.Scalar) -> None:
-        """Write rows as one row group."""
-        if self._writer is None:
-            self._open()
-        table = pa.Table.from_batches(batches)
-        table = table.append_column(READ_AT_FIELD, pa.repeat(read_at, table.num_rows))
-        assert self._writer is not None
-        self._writer.write_table(table, row_group_size=table.num_rows)
-        self.rows += table.num_rows
-        self.bytes = self._sink.tell()
-        if cursor is not None:
-            self._widen(table.column(cursor))
-
-    def _open(self) -> None:
-        os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        self._sink = pa.OSFile(str(self.path), "wb")
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            self._schema,
-            compression="zstd",
-            use_dictionary=[field.name for field in self._schema if is_text(field.type)],
-            write_statistics=True,
-        )
-
-    def _widen(self, cursor: pa.ChunkedArray) -> None:
-        bounds = [at for at in (self.min_cursor, self.max_cursor, *extremes(cursor)) if at is not None]
-        self.min_cursor, self.max_cursor = min(bounds, default=None), max(bounds, default=None)
-
-    def close(self) -> str:
-        """Write the footer, sync, and return the SHA-256 of the file's bytes, in hex."""
-        assert self._writer is not None
-        self._writer.close()
-        self._sink.close()
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def remove(self) -> None:
-        """Throw the unfinished file away."""
-        if self._writer is not None:
-            self._writer.close()
-            self._sink.close()
-        self.path.unlink(missing_ok=True)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column may be written by a dictionary of its values: for numbers that takes a third of the time of
-    writing, and zstd makes them as small without."""
-    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
-
-
-def extremes(column: pa.ChunkedArray) -> tuple[datetime, datetime] | tuple[()]:
-    """First and last instant of a time column, cut to the microsecond; empty where there is none."""
-    if pa.types.is_date(column.type):
-        column = column.cast(pa.timestamp("ms"))
-    if not pa.types.is_timestamp(column.type):
-        return ()
-    low, high = (pc.min_max(column.cast(pa.int64()))[end].as_py() for end in ("min", "max"))
-    if low is None:
-        return ()
-    try:
-        return as_instant(low, column.type.unit), as_instant(high, column.type.unit)
-    except OverflowError:  # beyond the years that a datetime has; the range is for people only
-        return ()
-
-
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-
-
-def as_instant(count: int, unit: str) -> datetime:
-    """`count` units since 1970 as a UTC instant. Raises OverflowError."""
-    return EPOCH + timedelta(microseconds=count * 1_000_000 // PER_SECOND[unit])
-
-
 def rows_of(batches: list[pa.RecordBatch]) -> int:
     """Rows of all batches."""
     return sum(int(batch.num_rows) for batch in batches)
+
+
+def bytes_of(batches: list[pa.RecordBatch]) -> int:
+    """Bytes of all batches in memory."""
+    return sum(int(batch.nbytes) for batch in batches)
 
 
 def footer_rows(path: Path) -> int:

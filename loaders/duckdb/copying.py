@@ -9,6 +9,7 @@ from pathlib import Path
 
 from loaders.aside import SIDE
 from loaders.base import Copied
+from loaders.chunk_file import READ_AT_FIELD
 from loaders.columns import FILE, ROW
 from loaders.duckdb.files import StageFiles, columns_told
 from loaders.duckdb.names import Table, quoted, text
@@ -16,7 +17,6 @@ from loaders.duckdb.plan import in_window_of
 from loaders.duckdb.schema import Wanted, columns, wanted
 from loaders.duckdb.types import JSON, TEXT, TIMES, ZONED, widens
 from loaders.duckdb.work import Work
-from loaders.parquet import READ_AT_FIELD
 from state.contract import ASIDE, READ_AT, Contract
 from state.errors import ConfigurationError, ContractError, RestartAttempt
 from state.model import Attempt, Chunk, Manifest, Window

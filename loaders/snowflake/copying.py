@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from loaders.base import Copied
+from loaders.chunk_file import READ_AT_FIELD
 from loaders.columns import FILE as FILE_NAME
 from loaders.columns import ROW as ROW_NUMBER
-from loaders.parquet import READ_AT_FIELD
 from loaders.snowflake.files import StageFiles
 from loaders.snowflake.names import FILE, ROW, R
 from loaders.snowflake.rows import INSTANT, bounds_of, in_window_of, instant

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loaders import parquet
+from loaders import chunk_file, parquet
 from loaders.parquet import ChunkLimits, ChunkWriter, footer_rows
 from loaders.spool import Quota, Spool
 from state.contract import READ_AT, Contract, json_field
@@ -307,7 +308,7 @@ async def test_a_full_disk_is_transient_and_leaves_nothing_row47(spool, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     stage = Stage()
-    monkeypatch.setattr(parquet.ChunkFile, "append", full)
+    monkeypatch.setattr(chunk_file.ChunkFile, "append", full)
     with pytest.raises(TransientError) as caught:
         async with writer(spool, stage, count=10) as out:
             await out.write(rows(0, 10))
@@ -399,14 +400,14 @@ async def test_spools_share_what_the_process_may_hold_and_close_the_largest_chun
 async def test_rows_that_a_thread_is_moving_into_the_file_are_counted_once(spool, monkeypatch):
     """Another writer's want of room closes the chunk while this one goes on writing."""
     moved, go_on = threading.Event(), threading.Event()
-    append = parquet.ChunkFile.append
+    append = chunk_file.ChunkFile.append
 
     def slow(file, *given):
         append(file, *given)
         moved.set()
         assert go_on.wait(60)
 
-    monkeypatch.setattr(parquet.ChunkFile, "append", slow)
+    monkeypatch.setattr(chunk_file.ChunkFile, "append", slow)
     stage = Stage()
     async with writer(spool, stage, count=300) as out:
         await out.write(rows(0, 200))
@@ -417,3 +418,72 @@ async def test_rows_that_a_thread_is_moving_into_the_file_are_counted_once(spool
         go_on.set()
         await asyncio.gather(pressed, writing)
         assert sum(chunk.rows for chunk in await out.finish()) == 400
+
+
+async def test_rows_come_while_those_before_them_are_compressed(spool, monkeypatch):
+    go_on, append = threading.Event(), chunk_file.ChunkFile.append
+
+    def slow(file, *given):
+        assert go_on.wait(60)
+        append(file, *given)
+
+    monkeypatch.setattr(chunk_file.ChunkFile, "append", slow)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 100)
+    stage = Stage()
+    async with writer(spool, stage) as out:
+        await out.write(rows(0, 100))
+        await out.write(rows(100, 50))
+        held = out.held
+        go_on.set()
+        [chunk] = await out.finish()
+    assert held == in_memory(150)
+    assert pq.read_table(pa.BufferReader(stage.files[chunk.name]))["id"].to_pylist() == list(range(150))
+    assert spool.quota.used == 0
+
+
+def in_memory(count: int) -> int:
+    return rows(0, 100).nbytes + rows(100, count - 100).nbytes
+
+
+async def test_where_a_chunk_ends_hangs_on_no_thread(spool, monkeypatch):
+    """By bytes; each piece comes when compression that is at once has ended, and such that is late has not."""
+    append, chunks = chunk_file.ChunkFile.append, []
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 500)
+    for late in (0.0, 0.02):
+
+        def slow(file, *given, late=late):
+            time.sleep(late)
+            append(file, *given)
+
+        monkeypatch.setattr(chunk_file.ChunkFile, "append", slow)
+        async with writer(spool, Stage(), size=60_000) as out:
+            for first in range(0, 20_000, 100):
+                await out.write(rows(first, 100))
+                await asyncio.sleep(0.002)
+            chunks.append(await out.finish())
+    assert chunks[0] == chunks[1]
+    monkeypatch.setattr(chunk_file.ChunkFile, "append", append)
+    assert chunks[0][0].rows == rows_until(spool, 60_000, 500)
+
+
+def rows_until(spool, size: int, group: int) -> int:
+    """How many rows, in groups, make a file of that size."""
+    file = chunk_file.ChunkFile(spool.directory / "one", SCHEMA.append(chunk_file.READ_AT_FIELD))
+    while file.bytes < size:
+        pieces = [rows(first, 100) for first in range(file.rows, file.rows + group, 100)]
+        file.append(pieces, "at", pa.scalar(READ, chunk_file.READ_AT_FIELD.type))
+    file.remove()
+    return file.rows
+
+
+async def test_a_disk_that_fills_up_while_rows_come_is_told_with_the_next_ones(spool, monkeypatch):
+    def full(_file, *_given):
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(chunk_file.ChunkFile, "append", full)
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 100)
+    with pytest.raises(TransientError, match="no room"):
+        async with writer(spool, Stage()) as out:
+            for first in range(0, 300, 100):
+                await out.write(rows(first, 100))
+    assert (left(spool), spool.quota.used) == ([], 0)
