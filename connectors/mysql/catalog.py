@@ -16,20 +16,23 @@ COLUMNS = """SELECT table_name, column_name, data_type, column_type, is_nullable
 datetime_precision, character_maximum_length, character_set_name, extra FROM information_schema.columns
 WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position"""
 
-INDEXES = """SELECT table_name, index_name, column_name, non_unique, nullable FROM information_schema.statistics
-WHERE table_schema = %s AND table_name = %s ORDER BY index_name, seq_in_index"""
+INDEXES = """SELECT table_name, index_name, column_name, non_unique, nullable, {used} FROM
+information_schema.statistics WHERE table_schema = %s AND table_name = %s ORDER BY index_name, seq_in_index"""
+USED_MARIADB, USED_MYSQL = "ignored = 'NO'", "is_visible = 'YES'"
+"""Whether the server reads by an index: one that is kept from it still tells rows apart."""
 
 PRIMARY = "PRIMARY"
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index: its columns in order, None for a part that is an expression."""
+    """An index: its columns in order, None for a part that is an expression. `used`: the server reads by it."""
 
     name: str
     columns: tuple[str | None, ...]
     unique: bool
     nullable: bool
+    used: bool
 
     @property
     def is_key(self) -> bool:
@@ -59,8 +62,8 @@ class Relation:
         return tuple(column for column in keys[0].columns if column) if keys else ()
 
     def is_indexed(self, column: str) -> bool:
-        """True if an index begins with the column."""
-        return any(index.columns[0] == column for index in self.indexes)
+        """True if an index that the server reads by begins with the column."""
+        return any(index.used and index.columns[0] == column for index in self.indexes)
 
 
 async def declared(session: Session, settings: MysqlSettings, table: str) -> tuple[Declared, ...]:
@@ -86,17 +89,18 @@ async def declared(session: Session, settings: MysqlSettings, table: str) -> tup
 
 async def indexes(session: Session, settings: MysqlSettings, table: str) -> tuple[Index, ...]:
     """The indexes of exactly this table."""
-    found = await session.rows("reading the indexes of", INDEXES, settings.database, table)
-    parts: dict[str, list[tuple[str | None, bool, bool]]] = {}
-    for of, name, column, non_unique, nullable in found:
+    asked = INDEXES.format(used=USED_MARIADB if session.is_mariadb else USED_MYSQL)
+    found = await session.rows("reading the indexes of", asked, settings.database, table)
+    parts: dict[str, list[tuple[str | None, bool, bool, bool]]] = {}
+    for of, name, column, non_unique, nullable, used in found:
         if of == table:
-            parts.setdefault(name, []).append((column, not non_unique, nullable == "YES"))
+            parts.setdefault(name, []).append((column, not non_unique, nullable == "YES", bool(used)))
     return tuple(_index(name, of_index) for name, of_index in parts.items())
 
 
-def _index(name: str, parts: list[tuple[str | None, bool, bool]]) -> Index:
-    columns = tuple(column for column, _, _ in parts)
-    return Index(name, columns, parts[0][1], any(nullable for _, _, nullable in parts))
+def _index(name: str, parts: list[tuple[str | None, bool, bool, bool]]) -> Index:
+    columns = tuple(column for column, *_ in parts)
+    return Index(name, columns, parts[0][1], any(nullable for _, _, nullable, _ in parts), parts[0][3])
 
 
 async def look_up(session: Session, settings: MysqlSettings, table: str) -> Relation:

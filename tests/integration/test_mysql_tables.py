@@ -273,6 +273,9 @@ async def test_a_large_table_is_not_passed_over_whole_for_each_part(place):
     async with aclosing(MysqlConnector(place.settings())) as source:
         [failed] = [check for check in await source.check() if not check.ok]
     assert "CREATE INDEX" in failed.hint
+    place.sql("CREATE INDEX unused ON t (at) IGNORED")
+    assert (await refusal(place.settings())).code == "full_scan"
+    place.sql("DROP INDEX unused ON t")
     async with aclosing(MysqlConnector(place.settings(allow_full_scan=True))) as source:
         assert await source.plan(SPAN, 10_000) == [Window(SPAN.start, SPAN.end)]
         assert all(check.ok for check in await source.check())
