@@ -24,6 +24,8 @@ from state.contract import is_json
 from state.errors import ConfigurationError, ContractError
 from state.port import Port, direct
 
+SMALL_ROWS = 100_000
+"""Documents of an index that is read whole where it has no date."""
 MOST_DATES = 20
 """Date fields of an index that are looked at, the likelier ones first."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +42,10 @@ class Dates:
     without: int
     first: datetime | None
     last: datetime | None
+
+
+WHOLE = Dates("", Meaning.HAPPENED, 0, None, None)
+"""In the place of a cursor: the whole index, each time."""
 
 
 async def propose(access: Access, patterns: Sequence[str], port: Port = direct) -> Proposed:
@@ -96,8 +102,8 @@ async def _judged(transport: Transport, base: ElasticsearchSettings, stream: Str
     try:
         fields = await _fields(transport, settings)
         rows, dates = await _dates(transport, settings, fields)
-        if not dates:
-            return Unproposed(stream.name, "it has no date field to cut windows by")
+        if not dates and rows > SMALL_ROWS:
+            return Unproposed(stream.name, f"it has no date field to cut windows by, and {rows:,} documents")
         return await _proposal(transport, settings, stream, rows, dates)
     except (ConfigurationError, ContractError) as error:
         return Unproposed(stream.name, f"{error.message}. {error.hint}".rstrip(". "))
@@ -168,13 +174,13 @@ def _instant(value: float | None) -> datetime | None:
 async def _proposal(
     transport: Transport, settings: ElasticsearchSettings, stream: Stream, rows: int, dates: Sequence[Dates]
 ) -> Proposal:
-    cursor = dates[0]
+    cursor = dates[0] if dates else WHOLE
     key = ("_index", "_id") if stream.grows else ("_id",)
-    chosen = settings.model_copy(update={"cursor": cursor.field, "key": key})
+    chosen = settings.model_copy(update={"cursor": cursor.field or None, "key": key})
     source, conflict = await _examined(transport, chosen)
     decided = (
         Setting("index", stream.name, _about(stream)),
-        Setting("cursor", cursor.field, " ".join(_reasons(cursor, dates[1:]))),
+        *([Setting("cursor", cursor.field, " ".join(_reasons(cursor, dates[1:])))] if dates else []),
         Setting("key", list(key), _about_key(stream)),
         *([Setting("columns", {"conflicts": "text"}, conflict)] if conflict else []),
     )
@@ -183,7 +189,7 @@ async def _proposal(
         stream.name,
         rows,
         key,
-        cursor.field,
+        cursor.field or None,
         cursor.meaning,
         cursor.first,
         cursor.last,
@@ -235,6 +241,8 @@ def _reasons(cursor: Dates, others: Sequence[Dates]) -> list[str]:
 
 def _notes(source: Source, cursor: Dates) -> list[str]:
     notes = []
+    if cursor is WHOLE:
+        notes.append(f"There is no date. Above {SMALL_ROWS:,} documents, give it one, and a cursor.")
     if cursor.without:
         notes.append(
             f"{cursor.without:,} documents have no {cursor.field}: no window holds them, they are never read."

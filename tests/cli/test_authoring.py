@@ -107,7 +107,6 @@ def test_the_seed_configuration_fails_naming_exactly_what_is_missing(tmp_path: P
         "config_version": "config_version is missing",
         "windows": "windows is missing",
         "source_system.index": "index is missing",
-        "source_system.cursor": "cursor is missing",
         "stage_system": "stage_system is missing",
         "target_system": "target_system is missing",
     }
@@ -121,6 +120,10 @@ def test_the_seed_configuration_validates_once_completed(tmp_path: Path):
     (tmp_path / "seed.yaml").write_text(yaml.safe_dump(data))
     answer = sluiceway("validate", "seed.yaml")
     assert (answer.code, answer.out) == (exit_codes.OK, "seed.yaml: OK\n")
+    del data["source_system"]["cursor"]
+    (tmp_path / "seed.yaml").write_text(yaml.safe_dump(data))
+    [problem] = sluiceway("validate", "seed.yaml", "--json").json["files"][0]["problems"]
+    assert problem["path"] == "source_system.cursor"
 
 
 def test_in_a_folder_a_bad_file_never_hides_the_others(tmp_path: Path):

@@ -60,6 +60,8 @@ def test_what_init_proposes_for_indices_runs_and_every_document_arrives(server, 
         "PUT", f"/{days[1]}", {"mappings": {"properties": {"@timestamp": DATE, "code": {"type": "keyword"}}}}
     )
     client.call("PUT", f"/{mine}-timeless", {"mappings": {"properties": {"customer": {"type": "keyword"}}}})
+    client.put(f"{mine}-timeless", {"7": {"customer": "Ada"}})
+    client.call("PUT", f"/{mine}-blind", {"mappings": {"_source": {"enabled": False}, "properties": {"at": DATE}}})
     stamps = [(at - timedelta(minutes=7 * number)).isoformat() for number in range(10)]
     client.put(orders, {str(n): {"updated_at": one, "customer": "Ærø 😀"} for n, one in enumerate(stamps)})
     for number, day in enumerate(days):
@@ -67,10 +69,10 @@ def test_what_init_proposes_for_indices_runs_and_every_document_arrives(server, 
 
     answer = sluiceway("init", "--from", server.url, "--indices", f"{mine}-*")
     assert answer.code == exit_codes.OK, answer.said
-    assert f"{mine}-timeless it has no date field to cut windows by" in " ".join(answer.out.split())
+    assert f"{mine}-blind index {mine}-blind does not keep the documents" in " ".join(answer.out.split())
     assert sluiceway("validate", "pipelines").code == exit_codes.OK
     files = {path.name for path in Path("pipelines").iterdir()}
-    assert files == {f"{mine}_orders.yaml", f"{mine}_logs.yaml", "shared.yaml"}
+    assert files == {f"{mine}_{name}.yaml" for name in ("orders", "logs", "timeless")} | {"shared.yaml"}
 
     file = Path("pipelines", f"{mine}_orders.yaml")
     assert proposed(file)["source_system"] == {
@@ -80,6 +82,12 @@ def test_what_init_proposes_for_indices_runs_and_every_document_arrives(server, 
     assert "Other dates: created_at (10 documents have none)." in comments(file)
     run_all(file)
     assert loaded(f"{mine}_orders", "_id, customer") == [(str(n), "Ærø 😀") for n in range(10)]
+
+    file = Path("pipelines", f"{mine}_timeless.yaml")
+    assert proposed(file)["target_system"]["mode"] == "snapshot"
+    assert "cursor" not in proposed(file)["source_system"]
+    run_all(file)
+    assert loaded(f"{mine}_timeless", "_id, customer") == [("7", "Ada")]
 
     file = Path("pipelines", f"{mine}_logs.yaml")
     source = proposed(file)["source_system"]
