@@ -56,8 +56,8 @@ def behind(copy: MariaServer) -> int | None:
 
 async def test_a_window_waits_for_what_a_replica_does_not_have_yet_m18(replica):
     place, copy = replica
-    place.sql("CREATE TABLE t (id INT PRIMARY KEY, at TIMESTAMP(6) NOT NULL DEFAULT NOW(6), KEY (at))")
     place.server.sql(f"GRANT REPLICA MONITOR ON *.* TO {READER}@'127.0.0.1'")
+    place.sql("CREATE TABLE t (id INT PRIMARY KEY, at TIMESTAMP(6) NOT NULL DEFAULT NOW(6), KEY (at))")
     eventually(lambda: copy.sql("SHOW TABLES FROM " + place.database) == [("t",)])
     settings = place.settings(port=copy.port, replica=True)
     async with aclosing(MysqlConnector(settings)) as source:
