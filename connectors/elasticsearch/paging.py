@@ -146,7 +146,7 @@ class PointReader:
         envelope, hits = await self._aside(partial(read_page, answer.body))
         point.accept(envelope, doing, stream.slice)
         require_not_cut(envelope, doing)
-        if hits and not (stream.owns(bytes(hits[0].sort)) and stream.owns(bytes(hits[-1].sort))):
+        if not stream.owns([hit.sort for hit in hits]):
             raise _overlapping(point)
         self._size.came(len(hits), len(answer.body), answer.seconds)
         self._points.came(answer, envelope)

@@ -48,12 +48,20 @@ class Stream:
     count: int
     owners: dict[int, Slice] = field(default_factory=dict)
 
-    def owns(self, sort: bytes) -> bool:
-        """False if documents of this one's shard came in another slice: `sort` is the sort values of a hit."""
-        if self.slice is None:
+    def owns(self, sorts: Sequence[bytes]) -> bool:
+        """False if documents of a shard of these came in another slice: sort values of the hits of a page, in
+        their order. Between its first and its last shard a page may hold others, whole."""
+        if self.slice is None or not sorts:
             return True
-        [shard_doc] = json.loads(sort)
-        return self.owners.setdefault(shard_doc >> _DOC_BITS, self.slice) is self.slice
+        first, last = _shard(sorts[0]), _shard(sorts[-1])
+        shards = {first, last} if last - first <= 1 else set(map(_shard, sorts))
+        return all(self.owners.setdefault(shard, self.slice) is self.slice for shard in shards)
+
+
+def _shard(sort: bytes) -> int:
+    """The shard's place, by the sort values of one of its documents."""
+    [shard_doc] = json.loads(bytes(sort))
+    return int(shard_doc) >> _DOC_BITS
 
 
 async def streams(

@@ -55,7 +55,7 @@ class SearchScript:
     ignores_preference: bool = False
     slices: str = "by shard"
     """How the server takes slices: `by shard`, `alone` (and only these shards answer), `ignored`,
-    `refused`, or `overlapping`: each is the first shard."""
+    `refused`, `overlapping`: each is the first shard, or `crossed`: each has shard 2, and none shard 3."""
     open: dict[str, Pit] = field(default_factory=dict)
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -168,6 +168,8 @@ class SearchScript:
         number, most = body["slice"]["id"], body["slice"]["max"]
         if self.slices == "overlapping":
             return [one for one in pit.documents if one[1] == 0]
+        if self.slices == "crossed":
+            return [one for one in pit.documents if one[1] == 2 or (one[1] % most == number and one[1] != 3)]
         return [one for one in pit.documents if one[1] % most == number]
 
     def _page(self, request: web.Request, body: Any) -> Any:

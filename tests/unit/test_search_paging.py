@@ -616,6 +616,15 @@ async def test_slices_that_overlap_are_found_out_though_their_counts_add_up():
     assert "slice" not in script.bodies("page")[-1]
 
 
+async def test_slices_that_have_a_shard_in_common_in_the_midst_of_their_pages_are_found_out():
+    """Pages of two shards and a half: the shard that both have is never the first or the last one of a page."""
+    script = SearchScript(documents(120), shards=12, slices="crossed")
+    async with connected(script, slices=2, page_rows=25) as connector:
+        with pytest.raises(RestartAttempt, match="of one shard"):
+            await read(connector)
+        assert sorted(await read(connector)) == list(range(120))
+
+
 async def test_a_slice_that_ends_early_restarts_the_part():
     script = SearchScript(documents(300))
     script.at("page", 5, lambda answer: {**answer, "hits": {"hits": answer["hits"]["hits"][:-1]}})
