@@ -86,7 +86,7 @@ def markdown(found: Mapping[str, Sequence[Measured]], bases: Sequence[str]) -> N
     base in the same round."""
     print("| way | wall s | CPU s | peak MiB | lag ms |", " | ".join(f"wall / {base}" for base in bases), "|")
     print("|---|---|---|---|---|" + "---|" * len(bases))
-    for way, times in found.items():
+    for way, times in ((way, times) for way, times in found.items() if times):
         wall, cpu = (statistics.median(getattr(x, name) for x in times) for name in ("wall", "cpu"))
         lags = [x.lag for x in times if x.lag is not None]
         ratios = [statistics.median(a.wall / b.wall for a, b in zip(times, found[base])) for base in bases]  # noqa: B905

@@ -94,7 +94,8 @@ async def read(place: Mapping[str, Any], folder: Path, span: Window, parallel: i
             assert sum(chunk.rows for chunk in chunks) == snapshot.count
             total += snapshot.count or 0
 
-    parts = [span] if parallel == 1 else await connector.plan(span, ROWS // 2 + 1)
+    middle = span.start + (span.end - span.start) / 2
+    parts = [span] if parallel == 1 else [Window(span.start, middle), Window(middle, span.end)]
     await each(parts, parallel, part)
     await connector.aclose()
     spool.close()
