@@ -17,6 +17,7 @@ SCANS = ("ALL", "index")
 """The ways of EXPLAIN that visit every row of a table, or every entry of an index."""
 
 _TABLE = re.compile(r"`((?:[^`]|``)+)`\.`((?:[^`]|``)+)`")
+VIEW = "SELECT view_definition FROM information_schema.views WHERE table_schema = %s AND table_name = %s"
 ENGINE = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
 
 
@@ -55,11 +56,26 @@ async def engines(session: Session, relation: str) -> set[str]:
     extended = "EXTENDED " if session.is_mariadb else ""
     await session.table("explaining", f"EXPLAIN {extended}SELECT * FROM {relation} LIMIT 0")
     [*_, note] = await session.table("explaining", "SHOW WARNINGS")
+    return await _engines(session, note["Message"], set())
+
+
+async def _engines(session: Session, sql: str, seen: set[tuple[str, str]]) -> set[str]:
+    """The engines of the tables in a statement as the server writes it; `seen`: those that were looked up."""
     found: set[str] = set()
-    for schema, table in {(schema, table) for schema, table in _TABLE.findall(note["Message"])}:
+    for schema, table in {(schema, table) for schema, table in _TABLE.findall(sql)} - seen:
+        seen.add((schema, table))
         names = (schema.replace("``", "`"), table.replace("``", "`"))
-        found |= {engine for (engine,) in await session.rows("looking up the engine of", ENGINE, *names)}
+        for (engine,) in await session.rows("looking up the engine of", ENGINE, *names):
+            found |= {engine} if engine else await _engines_below(session, names, seen)
     return found
+
+
+async def _engines_below(session: Session, names: tuple[str, str], seen: set[tuple[str, str]]) -> set[str]:
+    """Those of a view that the server does not resolve in what it reads, because it groups or joins by itself."""
+    for (definition,) in await session.rows("looking into a view of", VIEW, *names):
+        if definition:
+            return await _engines(session, definition, seen)
+    return {f"what the user may not see of {'.'.join(names)}"}
 
 
 def require_snapshots(settings: MysqlSettings, found: set[str]) -> None:

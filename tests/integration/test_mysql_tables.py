@@ -222,6 +222,27 @@ async def test_a_view_is_read_in_the_snapshots_of_its_tables(place):
     assert (await refusal(place.settings())).code == "engine"
 
 
+@pytest.mark.parametrize(
+    "view",
+    [
+        "SELECT MAX(id) AS id, at FROM a GROUP BY at",
+        "SELECT id, at FROM a UNION SELECT id, at FROM a",
+        "SELECT DISTINCT id, at FROM a",
+        "SELECT id, at FROM `with``in` LIMIT 9",
+    ],
+)
+async def test_a_view_that_the_server_makes_a_table_of_has_the_snapshots_of_its_tables(place, view):
+    place.server.sql(f"GRANT SHOW VIEW ON {place.database}.* TO {READER}@'127.0.0.1'")
+    place.sql("CREATE TABLE a (id INT PRIMARY KEY, at DATETIME, KEY (at))")
+    place.sql("INSERT INTO a VALUES (1, %s)", START)
+    place.sql("CREATE VIEW `with``in` AS SELECT id, at FROM a LIMIT 99")
+    place.sql(f"CREATE VIEW t AS {view}")
+    assert await read(place.settings(key=["id"])) == [{"id": 1, "at": START.replace(tzinfo=None)}]
+    place.sql("ALTER TABLE a ENGINE = MyISAM")
+    refused = await refusal(place.settings())
+    assert (refused.code, "stored by MyISAM" in refused.message) == ("engine", True)
+
+
 async def test_a_query_is_read_like_a_table(place):
     place.sql(
         "CREATE TABLE a (id BIGINT UNSIGNED PRIMARY KEY, at TIMESTAMP(3) NULL, n DECIMAL(9,4), b BIT(3), KEY (at))"
