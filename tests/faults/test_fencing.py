@@ -48,7 +48,7 @@ def pause_at(effect: str, paused: Path) -> Port:
         nonlocal writing
         if name.startswith(effect) and not paused.exists() and quiet() and once.acquire(blocking=False):
             paused.write_text(name)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # else it might go on a little
         writes = name.startswith("drive.")
         writing += writes
         try:
