@@ -85,7 +85,7 @@ async def looked_ahead(config: PipelineConfig, limit: int) -> list[Planned]:
         copy.rows.put(run)
     await copy.adopt(config.pipeline_metadata.pipeline_name, proven(loads), loads.highest_token)
     async with aclosing(connect(config)) as source:
-        until = await source.readable_until(await source.now())
+        until = await readable(source)
         return await planned_windows(config, await copy.runs(), source, until, limit)
 
 
@@ -133,14 +133,19 @@ def span_of(start: datetime | None, end: datetime | None) -> Window | None:
 async def runs_and_clock(
     config: PipelineConfig, within: Window | None, note: Callable[[str], None]
 ) -> tuple[list[Summary], datetime]:
-    """Runs, and the source's clock; the drive table's where the source does not answer."""
+    """Runs, and until when the source is readable; the drive table's clock where the source does not answer."""
     async with drive_to_look(config) as drive:
         runs = await drive.summaries(config.pipeline_metadata.pipeline_name, within=within)
         try:
-            return runs, await asked(config, lambda source: source.now())
+            return runs, await asked(config, readable)
         except TransientError as error:
             note(f"the source does not tell its time ({error.message}): the drive table's is used")
             return runs, await drive.now()
+
+
+async def readable(source: Connector) -> datetime:
+    """The instant up to which windows are closed: one that is held back is not one that is missing."""
+    return await source.readable_until(await source.now())
 
 
 async def asked(config: PipelineConfig, question: Callable[[Connector], Awaitable[T]]) -> T:

@@ -19,7 +19,9 @@ import pytest
 
 from connectors.mysql.connector import MysqlConnector
 from service.app import opened
+from service.cli.looking import runs_and_clock
 from service.events import Event, PhaseRetried, RunFinished
+from service.ledger import ledger
 from state.errors import RestartAttempt
 from state.model import Phase, Run, RunStatus, Window
 from state.port import Port
@@ -302,6 +304,8 @@ def test_windows_wait_for_transactions_that_were_open_at_their_end_m2(place, tmp
         cursor.execute("INSERT INTO t VALUES (100, NOW(6), 1, 'late')")
         time.sleep((start + 4.2 * SECOND - datetime.now(UTC)).total_seconds())
         assert found.run() == []
+        runs, until = asyncio.run(runs_and_clock(found.config, None, print))
+        assert ledger(found.config, runs, until).gaps == (), "what is held back is not missing"
         writer.commit()
     time.sleep(NEWS_SECONDS)
     assert [run.status for run in found.run()] == [RunStatus.COMPLETED] * 2
