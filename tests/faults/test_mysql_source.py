@@ -215,6 +215,15 @@ def test_a_statement_that_takes_longer_than_it_may_is_read_again_m6(full):
     asyncio.run(go())
 
 
+def test_a_snapshot_that_grows_too_old_is_given_back_and_the_part_read_in_a_new_one_m4(full, tmp_path):
+    heard: list[Event] = []
+    found = world(full, tmp_path, {"phases": {"source_to_stage_transfer": {"snapshot_max_age_seconds": 4}}})
+    [run] = found.run(at_read(2, lambda: time.sleep(4.2)), heard.append)
+    assert [event.code for event in heard if isinstance(event, PhaseRetried)] == ["snapshot_age"]
+    require_equal(full, found, run)
+    assert full.held() == []
+
+
 # The table changes (row 28, M-16).
 
 
