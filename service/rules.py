@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from loaders.base import Mode
-from service import rules_snapshot
+from service import rules_keys, rules_snapshot
 from service.notify import rules as notify
 from service.problems import Problem, Severity
 from service.settings import WAREHOUSE_LEASE_SECONDS, PipelineConfig
@@ -315,7 +315,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("limits",), waits_grow),
     Rule(("limits.spool_quota_bytes", "phases.source_to_stage_transfer.chunk_bytes"), spool_holds_a_chunk),
     *(Rule((notify.PATH,), judge) for judge in notify.JUDGES),
-    *(Rule(about, judge) for about, judge in rules_snapshot.JUDGES),
+    *(Rule(about, judge) for about, judge in (*rules_keys.JUDGES, *rules_snapshot.JUDGES)),
     Rule(("drive_table.type",), memory_forgets),
     Rule(("snowflake_connection", "target_system.type", "drive_table.type"), snowflake_needs_a_connection),
     Rule(("stage_system.type", "target_system.type"), stage_is_the_targets),

@@ -128,6 +128,13 @@ class MysqlSettings(Group):
                 )
         if twice := set(self.columns.hash) & set(self.columns.mask):
             raise ValueError(f"{min(twice)} is both hashed and masked")
+        columns = self.columns
+        hidden = {columns.rename.get(name, name): name for name in (*columns.hash, *columns.mask)}
+        idle = (set(hidden.values()) & set(columns.types)) | (set(hidden) & set(columns.on_bad_value))
+        if idle:
+            raise ValueError(
+                f"{min(idle)} is hashed or masked, so text that always fits: no types, no on_bad_value"
+            )
         return self
 
     @property

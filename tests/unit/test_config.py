@@ -88,13 +88,14 @@ def test_what_operators_have_validates_once_completed():
         "config_version",
         "windows",
         "source_system.index",
-        "source_system.cursor",
         "stage_system",
         "target_system",
     }
     for key in ("config_version", "windows", "stage_system", "target_system"):
         data[key] = GOOD[key]
-    data["source_system"] |= {"index": "flights-*", "cursor": "time_hour"}
+    data["source_system"]["index"] = "flights-*"
+    assert set(errors(data)) == {"source_system.cursor"}
+    data["source_system"]["cursor"] = "time_hour"
     config = parse_config(data)
     assert config.phases.audit.count_tolerances.source_to_stage_tolerance_percent == 2.0
 
@@ -270,6 +271,42 @@ def test_rules_between_settings(path, value, at, words):
     found = errors(changed(path, value, base))
     assert set(found) == {at}
     assert words in found[at]
+
+
+ORDERS = {
+    "type": "mysql",
+    "host": "db",
+    "user": "u",
+    "password": {"env": "KEY"},
+    "database": "shop",
+    "table": "orders",
+    "cursor": "at",
+}
+"""A table whose column `number` is the key `id` of the target."""
+
+
+@pytest.mark.parametrize(
+    ("columns", "at", "words"),
+    [
+        ({"mask": {"number": "x"}}, "target_system.key", "different rows would become one"),
+        ({"types": {"number": "float64"}}, "target_system.key", "different rows would become one"),
+        ({"on_bad_value": {"id": "null"}}, "target_system.key", "told apart by id"),
+        ({"on_bad_value": {"id": "text"}}, "target_system.key", "told apart by id"),
+        ({"hash": ["note"], "types": {"note": "json"}}, "source_system", "note is hashed or masked"),
+        ({"mask": {"note": ""}, "on_bad_value": {"note": "null"}}, "source_system", "note is hashed or masked"),
+    ],
+)
+def test_rows_of_mysql_stay_told_apart(columns, at, words):
+    source = {**ORDERS, "columns": {"rename": {"number": "id"}, **columns}}
+    found = errors(changed("target_system.key", ["id"], changed("source_system", source)))
+    assert set(found) == {at}
+    assert words in found[at]
+
+
+@pytest.mark.parametrize("columns", [{"hash": ["number"]}, {"on_bad_value": {"id": "quarantine"}}])
+def test_a_key_of_mysql_may_be_hashed_and_its_rows_set_aside(columns):
+    source = {**ORDERS, "columns": {"rename": {"number": "id"}, **columns}}
+    assert errors(changed("target_system.key", ["id"], changed("source_system", source))) == {}
 
 
 WAREHOUSE = {"account": "o-a", "user": "U", "role": "R", "warehouse": "W", "private_key": {"env": "KEY"}}
