@@ -58,7 +58,7 @@ def ledger(
     passed = passed_over(config, edge, windows) - latest.keys()
     covered = [*(run.window for run in runs if run.status is RunStatus.COMPLETED), *passed]
     holes = gaps(covered, Window(windows[0].start, max(window.end for window in windows))) if windows else []
-    span = within or since_start(config, windows)
+    span = since_start(config, windows) if within is None else so_far(within, edge, windows)
     return Ledger(
         config.pipeline_metadata.pipeline_name,
         edge,
@@ -77,6 +77,13 @@ def tiled(config: PipelineConfig, edge: datetime, within: Window | None) -> Iter
     if within is None:
         return tiles(tiling, edge)
     return tiles(tiling, min(edge, within.end), after=floor(tiling, max(tiling.start, within.start)))
+
+
+def so_far(within: Window, edge: datetime, windows: Sequence[Window]) -> Window | None:
+    """`within` as far as it is closed, or was loaded before: what comes later is no gap."""
+    last = max((window.end for window in windows), default=edge)
+    end = min(within.end, max(edge, last))
+    return Window(within.start, end) if end > within.start else None
 
 
 def since_start(config: PipelineConfig, windows: Sequence[Window]) -> Window | None:

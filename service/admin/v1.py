@@ -182,8 +182,8 @@ class V1:
         return self._actions.attendant(call.path["pipeline"])
 
     def _span(self, attendant: Attendant, wish: models.Span | models.RunsWish) -> tuple[Window, datetime]:
-        """The span that is asked for, and the source's clock as the last look read it. Raises `Refused`."""
-        config, now = attendant.worker.config, attendant.source_now or datetime.now(UTC)
+        """The span that is asked for, and until when the source was readable then. Raises `Refused`."""
+        config, now = attendant.worker.config, attendant.readable_until or datetime.now(UTC)
         windows, closed = config.windows, closed_until(config, now)
         width = windows.tiling().width
         back = closed - width * SHOWN_WINDOWS if isinstance(width, timedelta) else windows.start

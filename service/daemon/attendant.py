@@ -66,6 +66,8 @@ class Attendant:
     """Runs that are being created."""
     source_now: datetime | None = None
     """The source's clock at the last look."""
+    readable_until: datetime | None = None
+    """What of the source was surely there then: windows that end later are held back, and none is missing."""
     floors: dict[Window, int] = field(default_factory=dict)
     """The highest run number of each window that the target knew at the first look; the drive has later ones."""
     _wanted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -170,7 +172,7 @@ class Attendant:
             self.standing = await self._begin()
         elif self._outdated or self._is_shared:
             await self._refresh(self.standing)
-        now, until = await self.worker.source_clock()
+        now, until = self.source_now, self.readable_until = await self.worker.source_clock()
         closed = closed_until(self.worker.config, until)
         waiting = self.standing.due(closed, 1) if self.paused else await self._open(self.standing, closed)
         self.health = Health(looked_at=self.clock())
@@ -254,7 +256,6 @@ class Attendant:
 
     def _tell(self, standing: Standing, now: datetime, closed: datetime, waiting: Sequence[Window]) -> None:
         loaded = standing.loaded_until(waiting)
-        self.source_now = now
         self.looked = Looked(
             self.pipeline,
             closed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from connectors.files.connector import FilesConnector
 from service.admin.page.pages import pace
 from service.admin.ports import opened_ports
 from service.daemon.pulse import Pulse
@@ -22,6 +24,7 @@ from state.errors import TransientError
 from state.model import Failure, Phase, RunStatus
 from tests.integration.test_admin_api import OPERATE, READ
 from tests.lifecycle.test_daemon import enrol, finished, serving, world
+from tests.lifecycle.world import HOUR, START
 
 SCRIPT = "<script>alert(1)</script>"
 FORM = "/v1/pipelines/events/"
@@ -106,6 +109,27 @@ def test_overview_pipeline_and_run_are_shown_and_lead_to_each_other(tmp_path, mo
             assert re.findall(r'class="count">([^<]+)<', run) == ["60"] * 10
             assert "The rows are in the target, once; its receipt says so." in run
             assert "snapped" not in run
+
+    asyncio.run(go())
+
+
+def test_windows_that_the_source_holds_back_are_not_missing_m2(tmp_path, monkeypatch):
+    """The second hour is over by the source's clock, but not yet surely all there."""
+    enrol(tmp_path, world(tmp_path, "events"))
+
+    async def readable_until(_self, _now):
+        return START + HOUR
+
+    monkeypatch.setattr(FilesConnector, "readable_until", readable_until)
+
+    async def go():
+        async with browsing(tmp_path, monkeypatch, runs=1) as browser:
+            pipeline = await browser.get("/pipelines/events")
+            assert "every closed window of this map is loaded" in pipeline
+            assert len(re.findall(r'class="c loaded l\d" href', pipeline)) == 1
+            span = "from=2025-11-15T00:00:00Z&to=2025-11-15T02:00:00Z"
+            told = json.loads(await browser.get(f"/v1/pipelines/events/windows?{span}"))
+            assert ([one["fate"] for one in told["windows"]], told["gaps"]) == (["loaded"], [])
 
     asyncio.run(go())
 

@@ -45,8 +45,9 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 def span_until(attendant: Attendant, end: datetime | None) -> tuple[Window | None, datetime]:
-    """The last windows before `end`, or before what is closed now (None: there are none); the source's clock."""
-    now = attendant.source_now or datetime.now(UTC)
+    """The last windows before `end`, or before what is closed now (None: there are none); until when the source is
+    readable."""
+    now = attendant.readable_until or datetime.now(UTC)
     closed = closed_until(attendant.worker.config, now)
     tiling = attendant.worker.config.windows.tiling()
     windows = last_windows(tiling, min(end or closed, closed), SHOWN_WINDOWS)
