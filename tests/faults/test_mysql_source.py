@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from connectors.mysql.connector import MysqlConnector
+from connectors.mysql.session import Session
 from service.app import opened
 from service.cli.looking import runs_and_clock
 from service.events import Event, PhaseRetried, RunFinished
@@ -238,6 +239,39 @@ def test_a_table_that_is_altered_before_its_rows_are_read_is_planned_again_m16(f
     assert found.query("SELECT DISTINCT more FROM events") == [(7,)]
 
 
+def test_a_table_that_is_altered_behind_a_snapshot_is_read_in_a_new_one_m16(full, tmp_path, monkeypatch):
+    """1412: a table that was rebuilt is younger than the snapshot."""
+    begin, heard = Session.begin, list[Event]()
+
+    async def altered(self: Session) -> None:
+        await begin(self)
+        monkeypatch.setattr(Session, "begin", begin)
+        await asyncio.to_thread(full.sql, "ALTER TABLE t FORCE")
+
+    monkeypatch.setattr(Session, "begin", altered)
+    found = world(full, tmp_path)
+    [run] = found.run(emit=heard.append)
+    assert [event.code for event in heard if isinstance(event, PhaseRetried)] == ["1412"]
+    require_equal(full, found, run)
+
+
+def test_a_table_that_is_locked_is_read_when_it_is_free_again(full, tmp_path):
+    """1205, as a DDL that takes long or a backup gives it."""
+    heard: list[Event] = []
+    found = world(full, tmp_path, connect_timeout_seconds=1)
+    with full.server.connection(full.database) as locking, locking.cursor() as cursor:
+
+        def hear(event: Event) -> None:
+            heard.append(event)
+            if isinstance(event, PhaseRetried):
+                cursor.execute("UNLOCK TABLES")
+
+        port = at_read(1, lambda: cursor.execute("LOCK TABLES t WRITE"), "source.open")
+        [run] = found.run(port, hear)
+    assert [event.code for event in heard if isinstance(event, PhaseRetried)] == ["1205"]
+    require_equal(full, found, run)
+
+
 def test_who_alters_a_table_waits_until_its_part_is_read_m16(full, tmp_path):
     altered: list[datetime] = []
 
@@ -362,3 +396,14 @@ def backfill(found: MysqlPipeline) -> list[Run]:
             return await worker.backfill([Window(START, START + 2 * HOUR)])
 
     return asyncio.run(go())
+
+
+def test_rows_that_leave_the_source_stay_in_the_target_m19(place, tmp_path):
+    """What docs/mysql.md says of deletes: windows do not see them, `mode: snapshot` does."""
+    place.many("INSERT INTO t VALUES (%s, %s, 1, '')", [(1, START), (2, START)])
+    found = world(place, tmp_path, TWO_HOURS)
+    found.run()
+    place.sql("DELETE FROM t WHERE id = 2")
+    assert [run.status for run in backfill(found)] == [RunStatus.COMPLETED]
+    assert found.query("SELECT id FROM events ORDER BY id") == [(1,), (2,)]
+    assert "**Deletes are not captured**" in (Path(__file__).parents[2] / "docs" / "mysql.md").read_text()
