@@ -23,6 +23,7 @@ from msgspec.structs import replace  # noqa: E402
 from service.bench import Bench  # noqa: E402
 from service.parallel import each  # noqa: E402
 from service.phases import pre_validation  # noqa: E402
+from service.phases.setting_aside import Allowance  # noqa: E402
 from service.phases.source_to_stage_transfer import read_and_checkpoint  # noqa: E402
 from tests.e2e.worker_of import attempt, config_of  # noqa: E402
 
@@ -32,12 +33,13 @@ async def read(bench: Bench) -> None:
     cut = (await pre_validation.perform(bench)).manifest
     assert cut is not None
     await bench.lease.checkpoint(lambda run: replace(run, manifest=cut))
-    contract = await bench.contract()
+    contract, settings = await bench.contract(), bench.config.phases.source_to_stage_transfer
+    allowance = Allowance(settings, bench.run)
 
     async def part(number: int) -> None:
-        await read_and_checkpoint(bench, contract, number)
+        await read_and_checkpoint(bench, contract, number, allowance)
 
-    await each(range(len(cut.parts)), bench.config.phases.source_to_stage_transfer.parallel_parts, part)
+    await each(range(len(cut.parts)), settings.parallel_parts, part)
 
 
 async def main() -> None:

@@ -116,6 +116,11 @@ def written_bytes(seen: Seen) -> Values:
     return of_each(seen, lambda name: sum(one.get("bytes", 0) for one in finished(seen, read, name)))
 
 
+def quarantined_rows(seen: Seen) -> Values:
+    merge = "stage_to_target_transfer"
+    return of_each(seen, lambda name: sum(one.get("quarantined", 0) for one in finished(seen, merge, name)))
+
+
 def phase_seconds(seen: Seen) -> Values:
     done = lines(seen, "phase_finished")
     return counted((labels(pipeline=one["pipeline"], phase=one["phase"]), one["seconds"]) for one in done)
@@ -242,6 +247,7 @@ EXACT: Mapping[str, Callable[[Seen], Values]] = {
     "windows_total": windows,
     "rows_total": rows,
     "bytes_total": written_bytes,
+    "quarantined_rows_total": quarantined_rows,
     "run_phase_seconds_total": phase_seconds,
     "run_retries_total": number_of("phase_retried"),
     "audits_total": audits,

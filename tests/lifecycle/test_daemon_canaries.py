@@ -55,6 +55,7 @@ def canaries(web: int) -> dict[str, str]:
         *(f"{NOTIFICATIONS}.{name}" for name in ("webhook.headers", "webhook.signing_key", "smtp.password")),
         *(f"source_system.auth.{name}" for name in ("api_key", "password", "bearer")),
         *(f"phases.stage_cleaning.archive_access.{name}" for name in ("access_key", "secret_key")),
+        "source_system.password",
         "drive_table.password",
         *(f"snowflake_connection.{name}" for name in ("programmatic_access_token", "oauth_token", "password")),
         "admin.read_tokens",
@@ -137,7 +138,8 @@ class Place:
             "pat": self.snowflake("programmatic_access_token"),
             "oauth": self.snowflake("oauth_token"),
             "login": self.snowflake("password"),
-            "mysql": {"drive_table": self.mysql()},
+            "mysql": {"drive_table": self.mysql("drive_table")},
+            "rows": {"source_system": self.mysql("source_system") | {"table": "t", "cursor": "at"}},
             "archived": {"phases": {"stage_cleaning": self.archive()}},
             "careless": {"phases": {"pre_validation": {"function": "careless:run"}}},
         }
@@ -155,9 +157,9 @@ class Place:
             "stage_system": {"stage": "D.S.STAGE"},
         }
 
-    def mysql(self) -> dict[str, Any]:
+    def mysql(self, group: str) -> dict[str, Any]:
         place = {"type": "mysql", "host": "127.0.0.1", "port": nobody_listens(), "tls": False, "database": "d"}
-        return {**place, "user": USER, **self.group("drive_table", "password")}
+        return {**place, "user": USER, **self.group(group, "password")}
 
     def archive(self) -> dict[str, Any]:
         access = "phases.stage_cleaning.archive_access"
@@ -229,7 +231,7 @@ class Place:
                 yield str(file), file.read_bytes().decode(errors="replace")
 
 
-LOST = {"api", "basic", "bearer", "key", "pat", "oauth", "login", "mysql"}
+LOST = {"api", "basic", "bearer", "key", "pat", "oauth", "login", "mysql", "rows"}
 """Pipelines whose looks fail; of the two others one cannot archive, and one has a careless function."""
 SPAN = {"from": "2025-11-15T00:00:00Z", "to": "2025-11-15T01:00:00Z"}
 
@@ -253,7 +255,7 @@ def asked(port: int, method: str, path: str, token: str, body: bytes | None = No
 SENT_IN_SECRET = (
     *(f"snowflake_connection.{name}" for name in ("private_key", "private_key_passphrase")),
     *(f"{NOTIFICATIONS}.webhook.signing_key", "phases.stage_cleaning.archive_access.secret_key"),
-    *("drive_table.password", "admin.read_tokens", "admin.operate_tokens"),
+    *("source_system.password", "drive_table.password", "admin.read_tokens", "admin.operate_tokens"),
 )
 """Settings that no server is given as they are: keys that sign, and tokens that others bring."""
 

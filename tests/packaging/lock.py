@@ -61,15 +61,27 @@ def asked_for(lock: Path) -> list[str]:
     return asked
 
 
-def read(lock: Path) -> dict[str, Locked]:
-    """The packages of a lock by their normal names. Raises InvalidRequirement where a line is no package."""
+def read(lock: Path, python: str = PYTHONS[0]) -> dict[str, Locked]:
+    """The packages that this Python takes of a lock, by their normal names.
+
+    Raises InvalidRequirement where a line is no package.
+    """
+    here = {"python_version": ".".join(python.split(".")[:2]), "python_full_version": python}
+    return {
+        normal(one.requirement.name): one
+        for one in pins(lock)
+        if one.requirement.marker is None or one.requirement.marker.evaluate(here)
+    }
+
+
+def pins(lock: Path) -> list[Locked]:
+    """Every line of a lock; a package has several where Pythons take others."""
     text = re.sub(r"\\\n\s*", "", lock.read_text())  # a package and its hashes stand on one line
-    found = {}
+    found = []
     for line in text.splitlines():
         if line and not line.startswith("#"):
             pin, *hashes = line.split("--hash=")
-            requirement = Requirement(pin)
-            found[normal(requirement.name)] = Locked(requirement, tuple(one.strip() for one in hashes))
+            found.append(Locked(Requirement(pin), tuple(one.strip() for one in hashes)))
     return found
 
 
@@ -106,11 +118,16 @@ def uv(*words: str, said: str = "") -> None:
     subprocess.run(command, input=said, text=True, check=True, env=own)
 
 
+def labelled(lock: Path) -> dict[str, Locked]:
+    """Every line by package and marker."""
+    return {f"{one.requirement.name} {one.requirement.marker or ''}".strip(): one for one in pins(lock)}
+
+
 def main() -> None:
     for lock in (LOCK, BUILD_LOCK):
-        before = read(lock) if lock.exists() else {}
+        before = labelled(lock) if lock.exists() else {}
         renew(lock)
-        after = read(lock)
+        after = labelled(lock)
         for platform, python in itertools.product(PLATFORMS, PYTHONS):
             can_be_installed(lock, platform, python)
         for name in sorted(before.keys() | after.keys()):

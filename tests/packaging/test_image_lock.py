@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
 import pytest
 from packaging.requirements import Requirement
 
-from tests.packaging.lock import BUILD_LOCK, LOCK, asked_for, normal, read
+from tests.packaging.lock import BUILD_LOCK, LOCK, asked_for, normal, pins, read
 
 LOCKS = pytest.mark.parametrize("lock", [LOCK, BUILD_LOCK], ids=lambda lock: lock.name)
 
@@ -24,7 +25,8 @@ def test_what_pyproject_asks_for_is_locked_at_a_version_that_it_admits(lock):
 
 @LOCKS
 def test_each_package_is_pinned_with_hashes(lock):
-    for name, package in read(lock).items():
+    for package in pins(lock):
+        name = package.requirement.name
         assert package.version, name
         assert package.hashes, name
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in package.hashes), name
@@ -41,7 +43,7 @@ def test_no_index_and_no_place_of_the_machine_that_made_it_is_in_a_lock(lock):
 @LOCKS
 def test_what_locked_packages_need_is_locked_too(lock):
     """As far as it can be told here: of those that are installed at the version that is locked."""
-    locked, looked_at = read(lock), 0
+    locked, looked_at = read(lock, platform.python_version()), 0
     for name, package in locked.items():
         if installed(name) != package.version:
             continue
