@@ -5,8 +5,8 @@
 Each way is a process of its own against one MariaDB, so that CPU seconds and peak memory are its own. `drain`
 takes every byte from the socket and decodes nothing: what the server and the wire cost anybody. `rows` (aiomysql)
 is ten times slower than the others and takes part in the first rounds only. `sluiceway 2` reads two parts side by
-side, `sluiceway small` a sixteenth of the rows; `month` and `month 2` a twelfth, as one part and as two: so few
-that the server goes by the index. Before that, the columns of connectorx and ours are compared by hash.
+side, `sluiceway small` a sixteenth of the rows; `month` and `month 2` a twelfth, as one part and as two. Before
+that, the columns of connectorx and ours are compared by hash.
 """
 
 from __future__ import annotations
