@@ -9,10 +9,7 @@ from connectors.elasticsearch.reading import Reading
 from connectors.elasticsearch.settings import ElasticsearchSettings
 from connectors.elasticsearch.source import Live, Source
 from connectors.elasticsearch.ways import ALL
-from state.checks import Check
-from state.errors import ConfigurationError, SluicewayError
-
-Look = Callable[[], Awaitable[Check]]
+from state.checks import Check, Look, up_to_the_first_error
 
 
 class Checkup:
@@ -34,16 +31,8 @@ class Checkup:
         self._reading = reading
 
     async def look(self) -> list[Check]:
-        """All checks, up to the first error: a wrong password is offered to the server once."""
-        found: list[Check] = []
-        for name, look in self._looks():
-            try:
-                found.append(await look())
-            except SluicewayError as error:
-                path = error.path if isinstance(error, ConfigurationError) else ""
-                found.append(Check(path or name, False, error.message, error.hint))
-                break
-        return found
+        """All checks, up to the first error."""
+        return await up_to_the_first_error(self._looks())
 
     def _looks(self) -> tuple[tuple[str, Look], ...]:
         return (

@@ -11,12 +11,10 @@ from connectors.mysql.grants import writing
 from connectors.mysql.pool import Pool
 from connectors.mysql.settings import MysqlSettings
 from connectors.mysql.source import Source
-from state.checks import Check
-from state.errors import ConfigurationError, SluicewayError
+from state.checks import Check, Look, up_to_the_first_error
 from state.model import Window
 
 HOUR = timedelta(hours=1)
-Look = Callable[[], Awaitable[Check]]
 
 
 class Checkup:
@@ -28,16 +26,8 @@ class Checkup:
         self._source = source
 
     async def look(self) -> list[Check]:
-        """All checks, up to the first error: a wrong password is offered to the server once."""
-        found: list[Check] = []
-        for name, look in self._looks():
-            try:
-                found.append(await look())
-            except SluicewayError as error:
-                path = error.path if isinstance(error, ConfigurationError) else ""
-                found.append(Check(path or name, False, error.message, error.hint))
-                break
-        return found
+        """All checks, up to the first error."""
+        return await up_to_the_first_error(self._looks())
 
     def _looks(self) -> tuple[tuple[str, Look], ...]:
         return (

@@ -6,7 +6,6 @@ An error is known by its number. What no row knows is transient with the code `o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from connectors.mysql.settings import MysqlSettings
 from state.errors import (
@@ -18,22 +17,7 @@ from state.errors import (
     TransientError,
     Unreachable,
 )
-from state.mysql.errors import NO_TLS, TIMED_OUT, number_of, words_of
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What the errors with these numbers become. `path` names the setting to change, if it is one.
-
-    `at_most`: of a `TransientError`, the attempts in a row after which an operator is asked.
-    """
-
-    numbers: Sequence[int]
-    becomes: type[SluicewayError]
-    hint: str
-    path: str = ""
-    at_most: int | None = None
-
+from state.mysql.errors import NO_TLS, TIMED_OUT, Meaning, number_of, words_of
 
 BY_ITSELF = "It is tried again by itself."
 AGAIN = "Nothing to do: the part is read again in a new snapshot."
@@ -151,10 +135,6 @@ def explain(settings: MysqlSettings, doing: str, error: BaseException, *, in_sna
     message = f"{doing} at {settings.place}: {words_of(error)}"
     if row is None:
         return TransientError(message, hint=BY_ITSELF, code=code, at_most=UNKNOWN_AT_MOST)
-    if issubclass(row.becomes, ConfigurationError):
-        return ConfigurationError(message, hint=row.hint, code=code, path=row.path)
     if row.becomes is RestartAttempt and not in_snapshot:
         return TransientError(message, hint=BY_ITSELF, code=code)
-    if row.becomes is TransientError:
-        return TransientError(message, hint=row.hint, code=code, at_most=row.at_most)
-    return row.becomes(message, hint=row.hint, code=code)
+    return row.error(message, code)

@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.demo.server import stop
 from state.errors import ConfigurationError, PermanentError
 
 DATABASE, READER = "nyc", "reader"
@@ -109,7 +110,7 @@ def maria_server(log: Path) -> Iterator[MariaServer]:
                 wait_for(process, port, log)
                 yield prepared(found, data, port)
             finally:
-                stop(process)
+                stop(process, STOP_SECONDS)
 
 
 @contextmanager
@@ -159,15 +160,6 @@ def did_not_start(log: Path) -> ConfigurationError:
     return ConfigurationError(
         f"the demo's MariaDB did not start; it said: {said[-1]}", hint=f"See {log}.", code="server"
     )
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def free_port() -> int:

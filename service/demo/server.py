@@ -167,10 +167,11 @@ def first_line(process: subprocess.Popen[str], log: Path) -> Mapping[str, Any]:
     return found
 
 
-def stop(process: subprocess.Popen[str]) -> None:
+def stop(process: subprocess.Popen[Any], seconds: float = STOP_SECONDS) -> None:
+    """Let it end by itself, as it does when its input is closed; end it if it does not within `seconds`."""
     if process.stdin is not None:
         process.stdin.close()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()

@@ -23,12 +23,24 @@ _SHOWN = 300
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the errors with these numbers become. `path` names the setting to change, if it is one."""
+    """What the errors with these numbers become. `path` names the setting to change, if it is one.
+
+    `at_most`: of a `TransientError`, the attempts in a row after which an operator is asked.
+    """
 
     numbers: Sequence[int]
     becomes: type[SluicewayError]
     hint: str
     path: str = ""
+    at_most: int | None = None
+
+    def error(self, message: str, code: str) -> SluicewayError:
+        """Such an error, with this message."""
+        if issubclass(self.becomes, ConfigurationError):
+            return ConfigurationError(message, hint=self.hint, code=code, path=self.path)
+        if self.becomes is TransientError:
+            return TransientError(message, hint=self.hint, code=code, at_most=self.at_most)
+        return self.becomes(message, hint=self.hint, code=code)
 
 
 NO_TLS = 2026
@@ -176,9 +188,7 @@ def explain(place: str, error: BaseException, *, committing: bool = False) -> Sl
     row = _BY_NUMBER.get(number)
     if row is None:
         return TransientError(message, hint=BY_ITSELF, code=code, at_most=UNKNOWN_AT_MOST)
-    if row.becomes is ConfigurationError:
-        return ConfigurationError(message, hint=row.hint, code=code, path=row.path)
-    return row.becomes(message, hint=row.hint, code=code)
+    return row.error(message, code)
 
 
 def _untrusted(error: BaseException) -> bool:
