@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from connectors.mysql.settings import MysqlSettings
 from service.problems import Problem
@@ -12,7 +12,7 @@ from service.settings import PipelineConfig
 def keys_are_never_replaced(config: PipelineConfig) -> Iterator[Problem]:
     """NULL is no key, and two values that are both text by a policy may have been one."""
     for column in config.target_system.key:
-        if (policy := _policies(config).get(column)) in ("null", "text"):
+        if (policy := config.source_system.policies.get(column)) in ("null", "text"):
             yield Problem(
                 "target_system.key",
                 f"rows are told apart by {column}, and on_bad_value makes it {policy} where it does not fit",
@@ -43,12 +43,6 @@ def _merged(column: str, how: str, remedy: str) -> Problem:
         f"{remedy}, or choose another key.",
         value=column,
     )
-
-
-def _policies(config: PipelineConfig) -> Mapping[str, str]:
-    """Column to policy, wherever the kind of source has them."""
-    source = config.source_system
-    return getattr(source, "on_bad_value", None) or getattr(getattr(source, "columns", None), "on_bad_value", {})
 
 
 Judge = Callable[[PipelineConfig], Iterator[Problem]]

@@ -134,3 +134,8 @@ class ElasticsearchSettings(Group):
                     f"on_bad_value of {column} cannot be {policy}: windows and rows are told apart by it"
                 )
         return self
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Column to what becomes of a value that it cannot hold; the others: error."""
+        return self.columns.on_bad_value

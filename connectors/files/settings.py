@@ -69,3 +69,8 @@ class FilesSettings(Group):
             if policy != "error" and (column == self.cursor or (column in self.key and policy != "quarantine")):
                 raise ValueError(f"on_bad_value of {column} cannot be {policy}: windows and rows are told by it")
         return self
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Column to what becomes of a value that it cannot hold; the others: error."""
+        return self.on_bad_value

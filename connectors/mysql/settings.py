@@ -146,3 +146,8 @@ class MysqlSettings(Group):
     def what(self) -> str:
         """How messages name what is read."""
         return f"{self.database}.{self.table}" if self.table is not None else f"the query on {self.database}"
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Column to what becomes of a value that it cannot hold; the others: error."""
+        return self.columns.on_bad_value

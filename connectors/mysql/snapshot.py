@@ -101,7 +101,7 @@ class MysqlSnapshot:
         return settled.batch
 
     def _settle(self, page: Decoded) -> Settled:
-        policies = self._settings.columns.on_bad_value
+        policies = self._settings.policies
         where = naming(
             page.batch, self._chosen.contract.key or self._chosen.contract.schema.names[:1], self._settings.what
         )
